@@ -1,0 +1,44 @@
+"""foretell: what pre-training buys, how sure we are, and what to collect next."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Asymptotics": "foretell.inference.asymptotics",
+    "FactorModel": "foretell.models",
+    "LinearHead": "foretell.heads",
+    "Orthogonal": "foretell.symmetry",
+    "Permutations": "foretell.symmetry",
+    "Product": "foretell.symmetry",
+    "RiskLaw": "foretell.inference.risklaw",
+    "Signs": "foretell.symmetry",
+    "Trivial": "foretell.symmetry",
+    "TwoStageRegressor": "foretell.estimators",
+    "asymptotics": "foretell.inference.asymptotics",
+    "simulate": "foretell.simulation",
+}
+
+__all__ = [*_WHERE]
+
+if TYPE_CHECKING:
+    from foretell.estimators import TwoStageRegressor
+    from foretell.heads import LinearHead
+    from foretell.inference.asymptotics import Asymptotics, asymptotics
+    from foretell.inference.risklaw import RiskLaw
+    from foretell.models import FactorModel
+    from foretell.simulation import simulate
+    from foretell.symmetry import Orthogonal, Permutations, Product, Signs, Trivial
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'foretell' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

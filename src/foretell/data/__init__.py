@@ -1,0 +1,1 @@
+"""Samples: sources of chunks, tables, and bundled real data."""

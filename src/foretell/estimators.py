@@ -1,0 +1,459 @@
+"""scikit-learn estimators: a representation from all rows, a head from the labeled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import narwhals as nw
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags, check_array, column_or_1d
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
+
+from foretell.base import Encoder, Finding, Head, HeadFit, PretrainingModel
+from foretell.data.frames import backend_of, to_frame
+from foretell.data.sources import (
+    ArraySource,
+    ConcatenatedSource,
+    SelectedSource,
+    Source,
+)
+from foretell.data.tables import check_values, design_matrix, is_frame
+from foretell.errors import InputError
+from foretell.heads import LinearHead
+from foretell.inference.asymptotics import Asymptotics, Labeled, asymptotics
+from foretell.inference.diagnostics import findings
+from foretell.inference.predictions import Prediction, predict
+from foretell.inference.risklaw import RiskLaw
+from foretell.inference.summary import Summary, summarize
+from foretell.models import FactorModel
+
+Array = npt.NDArray[np.float64]
+
+
+class TwoStageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    r"""Regression on features learned from labeled and unlabeled rows, with honest errors.
+
+    Rows whose target is missing (NaN) are unlabeled. Stage 1 fits the pre-training model, stage
+    2 the head on the features of labeled rows; standard errors, intervals and the law of the
+    excess risk include both stages and the covariance between them.
+
+    Parameters
+    ----------
+    model
+        Pre-training model; None is ``FactorModel()``.
+    head
+        Head; None is ``LinearHead()``.
+    pool
+        Whether labeled rows also enter pre-training.
+    standardize
+        Divide columns by their standard deviations before pre-training, which are then part of
+        what is estimated. ``"auto"``: for data frames, whose columns have units, and not for
+        plain arrays. Predictions and coefficients are always in the units of the columns.
+    inference
+        Whether to compute the asymptotics when fitting; without, only predictions.
+    random_state
+        Seed of the checks by random group elements and of second-order biases.
+
+    Attributes
+    ----------
+    encoder_, head_fit_
+        Fitted stages.
+    asymptotics_
+        Joint limit of both stages; holds no data.
+    coef_, intercept_
+        The predictor on the raw columns, shape (d,) and scalar.
+    n_unlabeled_, n_labeled_
+        Numbers of rows.
+    n_features_in_, feature_names_in_
+        Columns seen in fit.
+
+    Raises
+    ------
+    InputError
+        For data or parameters that cannot be used; the message names column, count and cure.
+    IdentificationError
+        If the pre-training loss is flat in more directions than its symmetry explains.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from foretell.theory import FactorPopulation
+    >>> pop = FactorPopulation(np.eye(20)[:, :2] * 2.0, 1.0, [1.0, -0.5], 0.3)
+    >>> X, y = pop.sample_labeled(500, random_state=0)
+    >>> y[50:] = np.nan
+    >>> est = TwoStageRegressor(FactorModel(rank=2)).fit(X, y)
+    >>> p = est.get_prediction(X[:3])
+    >>> bool((p.se > p.se_naive).all())
+    True
+
+    References
+    ----------
+    .. [1] Tinati & Tu (2026). Two-stage M-estimation under symmetry. COLT.
+    """
+
+    def __init__(
+        self,
+        model: PretrainingModel | None = None,
+        head: Head | None = None,
+        *,
+        pool: bool = True,
+        standardize: bool | Literal["auto"] = "auto",
+        inference: bool = True,
+        random_state: int | None = 0,
+    ) -> None:
+        self.model = model
+        self.head = head
+        self.pool = pool
+        self.standardize = standardize
+        self.inference = inference
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_unlabeled: Any = None,
+    ) -> TwoStageRegressor:
+        """Fit both stages.
+
+        Parameters
+        ----------
+        X
+            Rows, shape (N, d): array or data frame (pandas, polars, pyarrow).
+        y
+            Targets, shape (N,); missing (NaN, None) where a row is unlabeled.
+        sample_weight
+            One weight a row of X, shape (N,), at least zero. Weights multiply the losses of both
+            stages; errors are those of weighted M-estimation.
+        X_unlabeled
+            Further unlabeled rows: array, data frame or :class:`~foretell.data.sources.Source`.
+        """
+        rows, names = self._rows(X, reset=True)
+        target = _target(y, len(rows))
+        weights = _weights(sample_weight, len(rows))
+        if weights is not None and (weights == 0).any():
+            keep = weights > 0
+            rows, target, weights = rows[keep], target[keep], weights[keep]
+        is_labeled = ~np.isnan(target)
+        n = int(is_labeled.sum())
+        if n == 0:
+            raise InputError(
+                f"none of the {len(target)} rows has a target, so no head can be fitted; label at "
+                "least rank + 3 rows"
+            )
+        source = self._pretraining_source(rows, weights, is_labeled, X_unlabeled)
+        labeled = Labeled(
+            rows[is_labeled], target[is_labeled], None if weights is None else weights[is_labeled]
+        )
+        if n > 1 and not np.ptp(labeled.y) > 0:
+            raise InputError(
+                f"the target is constant ({labeled.y[0]:g} in all {n} labeled rows), so there is "
+                "nothing to learn; label rows with other values"
+            )
+        _check_columns(source, names)
+        total = float(n) if labeled.weights is None else float(labeled.weights.sum())
+        model = FactorModel() if self.model is None else self.model
+        head = LinearHead() if self.head is None else self.head
+        self.standardized_ = is_frame(X) if self.standardize == "auto" else bool(self.standardize)
+        self.encoder_ = model.fit(
+            source, standardize=self.standardized_, max_rank=max(1, int(total) // 5)
+        )
+        self.head_fit_ = self._fit_head(head, labeled)
+        self.n_labeled_ = n
+        self.n_unlabeled_ = source.rows - n if self.pool else source.rows
+        self._set_coefficients()
+        if self.inference:
+            self.asymptotics_ = asymptotics(
+                self.encoder_, head, self.head_fit_, source=source, labeled=labeled,
+                pool=bool(self.pool), random_state=self.random_state,
+            )  # fmt: skip
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predictions, shape (k,), in units of the target."""
+        check_is_fitted(self, "encoder_")
+        rows, _ = self._rows(X, reset=False)
+        return np.asarray(rows @ self.coef_ + self.intercept_)
+
+    def encode(self, X: Any) -> Array:
+        """Learned features of rows, shape (k, rank); identified up to a rotation."""
+        check_is_fitted(self, "encoder_")
+        rows, _ = self._rows(X, reset=False)
+        return self.encoder_.encode(rows)
+
+    def get_prediction(self, X: Any) -> Prediction:
+        """Predictions with standard errors and intervals that include both stages."""
+        limit = self._limit()
+        rows, _ = self._rows(X, reset=False)
+        backend = backend_of(X) or self.backend_
+        return predict(limit, self.encoder_.coordinates(rows), backend)
+
+    def excess_risk(
+        self, *, n_unlabeled: float | None = None, n_labeled: float | None = None
+    ) -> RiskLaw:
+        """Law of the excess risk: half the squared error above that of the best predictor.
+
+        Parameters
+        ----------
+        n_unlabeled, n_labeled
+            Numbers of rows; None keeps those of the fit.
+        """
+        return self._limit().law(n_unlabeled, n_labeled)
+
+    def forecast(
+        self,
+        *,
+        n_unlabeled: Sequence[float] | None = None,
+        n_labeled: Sequence[float] | None = None,
+        quantiles: Sequence[float] = (0.05, 0.95),
+    ) -> Any:
+        """Expected risk, its parts and quantiles for other numbers of rows, as a data frame.
+
+        Parameters
+        ----------
+        n_unlabeled, n_labeled
+            Numbers of rows to combine, every pair a row of the result; None is the number of
+            the fit.
+        quantiles
+            Of the risk, over repetitions of the whole study; empty for none.
+        """
+        limit = self._limit()
+        pairs = [
+            (float(m), float(n))
+            for m in ([self.n_unlabeled_] if n_unlabeled is None else n_unlabeled)
+            for n in ([self.n_labeled_] if n_labeled is None else n_labeled)
+        ]
+        means = np.array([limit.mean_excess(*pair) for pair in pairs])
+        table = {
+            "n_unlabeled": [m for m, _ in pairs],
+            "n_labeled": [n for _, n in pairs],
+            "risk": limit.irreducible + means.sum(axis=1),
+            "excess": means.sum(axis=1),
+            "excess_labeled": means[:, 0],
+            "excess_unlabeled": means[:, 1],
+        }
+        if len(quantiles):
+            values = np.array([limit.law(*pair).ppf(np.asarray(quantiles)) for pair in pairs])
+            for q, column in zip(quantiles, values.T, strict=True):
+                table[f"risk_q{100 * q:g}"] = limit.irreducible + column
+        return to_frame(table, self.backend_)
+
+    def diagnose(self) -> list[Finding]:
+        """Findings about the fit, most serious first, each with what to do about it."""
+        return findings(self.encoder_, self._limit(), self.feature_names_)
+
+    def summary(self) -> Summary:
+        """Tables of the fit: stage split, naive beside two-stage errors, regime, findings."""
+        return summarize(self.encoder_, self._limit(), self.feature_names_, self.diagnose())
+
+    @property
+    def feature_names_(self) -> list[str]:
+        """Names of the columns, ``x0, x1, …`` for arrays."""
+        check_is_fitted(self, "encoder_")
+        if hasattr(self, "feature_names_in_"):
+            return [str(name) for name in self.feature_names_in_]
+        return [f"x{j}" for j in range(self.n_features_in_)]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        # Columns without common factors carry nothing that pre-training could learn: that is a
+        # finding, not a failure, but scikit-learn's checks draw exactly such columns.
+        tags.regressor_tags.poor_score = True
+        return tags
+
+    def _limit(self) -> Asymptotics:
+        check_is_fitted(self, "encoder_")
+        if not hasattr(self, "asymptotics_"):
+            raise NotFittedError(
+                "this estimator was fitted with inference=False and has predictions only; fit "
+                "it again with inference=True"
+            )
+        limit: Asymptotics = self.asymptotics_
+        return limit
+
+    def _rows(self, X: Any, *, reset: bool) -> tuple[Array, list[str] | None]:
+        if is_frame(X):
+            rows, names = design_matrix(X)
+            if reset:
+                self.feature_names_in_ = np.array(names, dtype=object)
+                self.backend_ = backend_of(X)
+            elif hasattr(self, "feature_names_in_"):
+                _compare_names(names, list(self.feature_names_in_))
+        else:
+            rows = check_array(
+                X, dtype=np.float64, ensure_all_finite=False, estimator=self, input_name="X"
+            )
+            names = None
+            _check_feature_names(self, X, reset=reset)
+            if reset:
+                self.backend_ = None
+            check_values(rows, where="X")
+        _check_n_features(self, rows, reset=reset)
+        return rows, names
+
+    def _pretraining_source(
+        self,
+        rows: Array,
+        weights: Array | None,
+        is_labeled: npt.NDArray[np.bool_],
+        X_unlabeled: Any,
+    ) -> Source:
+        source: Source = ArraySource(rows, weights)
+        if not self.pool:
+            source = SelectedSource(source, ~is_labeled)
+        if X_unlabeled is not None:
+            if not isinstance(X_unlabeled, Source):
+                X_unlabeled = ArraySource(self._rows(X_unlabeled, reset=False)[0])
+            if X_unlabeled.columns != rows.shape[1]:
+                raise InputError(
+                    f"X has {rows.shape[1]} columns and X_unlabeled {X_unlabeled.columns}; both "
+                    "samples need the same columns"
+                )
+            source = X_unlabeled if not source.rows else ConcatenatedSource((source, X_unlabeled))
+        if not source.rows:
+            raise InputError(
+                f"all {len(rows)} rows are labeled and pool=False, so no unlabeled row is left for "
+                "pre-training; give X_unlabeled, leave some targets missing, or set pool=True"
+            )
+        return source
+
+    def _fit_head(self, head: Head, labeled: Labeled) -> HeadFit:
+        n, r = len(labeled.y), self.encoder_.rank
+        if self.inference and n < r + 2 + head.intercept:
+            raise InputError(
+                f"{n} labeled rows (n_samples = {n}) are too few for the rank: rank {r} needs at "
+                f"least {r + 2 + head.intercept}; label more rows or reduce the rank"
+            )
+        features = self.encoder_.encode(labeled.X)
+        fit = head.fit(features, labeled.y, labeled.weights)
+        _check_orbit_invariance(head, fit, features, labeled, self.encoder_, self.random_state)
+        return fit
+
+    def _set_coefficients(self) -> None:
+        encoder, fit = self.encoder_, self.head_fit_
+        gamma = np.concatenate([[fit.intercept], encoder.feature_map @ fit.coef])
+        intercept, self.coef_ = encoder.raw_coefficients(gamma)
+        self.intercept_ = float(intercept)
+
+
+def _target(y: Any, n_rows: int) -> Array:
+    if y is None:
+        raise InputError(
+            "TwoStageRegressor requires y to be passed, but the target y is None; give one value "
+            "a row, missing (NaN) where the row is unlabeled"
+        )
+    if isinstance(series := nw.from_native(y, series_only=True, pass_through=True), nw.Series):
+        if not (series.dtype.is_numeric() or series.dtype in (nw.Boolean, nw.Object)):
+            raise InputError(f"the target has type {series.dtype}; expected numbers")
+        y = series.to_numpy() if series.dtype == nw.Object else series.cast(nw.Float64).to_numpy()
+    y = column_or_1d(y, warn=True)
+    try:
+        target = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the target is not numeric ({error}); expected numbers or NaN") from error
+    if len(target) != n_rows:
+        raise InputError(f"X has {n_rows} rows and y {len(target)}; both need the same number")
+    if infinite := int(np.isinf(target).sum()):
+        raise InputError(
+            "Input y contains infinity or a value too large for dtype('float64'). "
+            f"{infinite} targets are infinite, the first in row {np.flatnonzero(np.isinf(target))[0]}"
+            "; correct them, or leave them missing (NaN)"
+        )
+    if np.nanmax(np.abs(target), initial=0.0) > 1e150:
+        raise InputError(
+            f"the target reaches {np.nanmax(np.abs(target)):g}, whose square overflows; rescale it"
+        )
+    return target
+
+
+def _weights(sample_weight: Any, n_rows: int) -> Array | None:
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.ndim == 0:
+        weights = np.full(n_rows, float(weights))
+    if weights.shape != (n_rows,):
+        raise InputError(
+            f"expected one weight a row, sample_weight of shape ({n_rows},); found {weights.shape}"
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise InputError(
+            "sample weights are finite, at least zero and not all zero; found "
+            f"{int((~np.isfinite(weights)).sum())} not finite and {int((weights < 0).sum())} "
+            "negative"
+        )
+    return weights
+
+
+def _check_columns(source: Source, names: Sequence[str] | None) -> None:
+    """Refuse constant and repeated columns; two columns repeat each other at correlation 1."""
+    sample = source.moments
+    if sample.n_rows < 2:
+        return
+    label = (
+        [f"column {j}" for j in range(source.columns)] if names is None else list(map(repr, names))
+    )
+    variance = np.diag(sample.covariance)
+    size = np.maximum(np.abs(sample.mean), np.finfo(float).tiny)
+    if len(constant := np.flatnonzero(variance <= (1e-14 * size) ** 2)):
+        raise InputError(
+            f"{len(constant)} of {source.columns} columns are constant in the pre-training sample: "
+            f"{', '.join(label[j] for j in constant[:10])}; drop them"
+        )
+    deviation = np.sqrt(variance)
+    correlation = np.abs(sample.covariance) / np.outer(deviation, deviation)
+    first, second = np.nonzero(np.triu(correlation > 1.0 - 1e-12, 1))
+    if len(first) and sample.n_rows > 2:
+        pairs = [f"{label[j]} repeats {label[i]}" for i, j in zip(first, second, strict=True)]
+        raise InputError(
+            f"{len(set(second))} of {source.columns} columns repeat another one (correlation 1 "
+            f"or -1): {', '.join(pairs[:10])}; drop the repetitions"
+        )
+
+
+def _compare_names(found: list[str], expected: list[str]) -> None:
+    if found == expected:
+        return
+    unseen = [name for name in found if name not in expected]
+    missing = [name for name in expected if name not in found]
+    message = "The feature names should match those that were passed during fit.\n"
+    if unseen:
+        message += "Feature names unseen at fit time:\n" + "".join(f"- {n}\n" for n in unseen[:5])
+    if missing:
+        message += "Feature names seen at fit time, yet now missing:\n"
+        message += "".join(f"- {n}\n" for n in missing[:5])
+    if not unseen and not missing:
+        message += "Feature names must be in the same order as they were in fit.\n"
+    raise InputError(message)
+
+
+def _check_orbit_invariance(
+    head: Head,
+    fit: HeadFit,
+    features: Array,
+    labeled: Labeled,
+    encoder: Encoder,
+    random_state: int | None,
+) -> None:
+    """Refit the head on features moved by random group elements; predictions must not move."""
+    rng = np.random.default_rng(random_state)
+    here = features @ fit.coef + fit.intercept
+    scale = np.abs(labeled.y).max() + np.ptp(labeled.y)
+    for _ in range(2 if encoder.rank else 0):
+        moved = encoder.symmetry.act(features, encoder.symmetry.random(rng))
+        again = head.fit(moved, labeled.y, labeled.weights)
+        gap = float(np.abs(moved @ again.coef + again.intercept - here).max())
+        if gap > 1e-6 * scale:
+            raise InputError(
+                f"the head {head!r} is not orbit-invariant: rotating the features by an element of "
+                f"{encoder.symmetry!r}, which pre-training cannot tell apart, changes its "
+                f"predictions by up to {gap:.3g}; use a penalty that does not depend on the axes, "
+                "such as LinearHead(penalty=...)"
+            )

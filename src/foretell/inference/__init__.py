@@ -1,0 +1,1 @@
+"""Limit laws of the excess risk, standard errors, findings."""

@@ -1,0 +1,81 @@
+"""Findings about a fit: what could mislead, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foretell.base import Encoder, Finding
+from foretell.inference.asymptotics import Asymptotics
+
+ORDER = {"warning": 0, "note": 1, "ok": 2}
+
+
+def findings(encoder: Encoder, limit: Asymptotics, names: Sequence[str]) -> list[Finding]:
+    """Findings of the encoder and of the limit, warnings first."""
+    out = [*encoder.findings(names), _regime(limit), *_sizes(limit)]
+    labeled, unlabeled = limit.mean_excess()
+    if labeled + unlabeled > limit.irreducible:
+        out.append(
+            Finding(
+                "warning",
+                "The estimated excess risk exceeds the irreducible risk",
+                f"{labeled + unlabeled:.3g} against {limit.irreducible:.3g}: the sample is too "
+                "small for limit laws to be accurate",
+                "read the figures as orders of magnitude, or reduce the rank",
+            )
+        )
+    return sorted(out, key=lambda finding: ORDER[finding.level])
+
+
+def _regime(limit: Asymptotics) -> Finding:
+    test = limit.test
+    p_value = f"p = {test.p_value:.3g}" if test.p_value >= 1e-4 else "p < 0.0001"
+    if test.first_order:
+        return Finding(
+            "note",
+            "The target uses directions that pre-training does not learn",
+            f"the Wald test of g = 0 rejects ({p_value}): the learned features are not the best "
+            "ones for this target, and the excess risk has a normal term of order 1/sqrt(m)",
+            "a larger rank or ridge on the raw columns may predict better; compare them",
+        )
+    return Finding(
+        "ok",
+        "The learned features suffice for the target",
+        f"the Wald test of g = 0 does not reject ({p_value}): the excess risk is of order 1/m",
+    )
+
+
+def _sizes(limit: Asymptotics) -> list[Finding]:
+    out = []
+    q = limit.head_map.shape[1]
+    if limit.n_labeled < 10 * q:
+        out.append(
+            Finding(
+                "note",
+                "Few labels for this many features",
+                f"{limit.n_labeled} labeled rows for {q} head coefficients; intervals use "
+                "leverage-corrected errors and Student's t, but limits are rough",
+                "label more rows, reduce the rank, or set a penalty",
+            )
+        )
+    if limit.n_unlabeled == 0:
+        out.append(
+            Finding(
+                "note",
+                "No row is unlabeled",
+                f"pre-training used the {limit.n_labeled} labeled rows alone, so it adds no data",
+                "add unlabeled rows: missing targets, or X_unlabeled",
+            )
+        )
+    if not np.isfinite(limit.irreducible) or limit.irreducible <= 0:
+        out.append(
+            Finding(
+                "warning",
+                "The irreducible risk cannot be told from zero",
+                "the residuals of the labeled rows are smaller than their estimated optimism",
+                "label more rows or reduce the rank",
+            )
+        )
+    return out

@@ -1,0 +1,5 @@
+"""Pre-training models, one file each."""
+
+from foretell.models.factor import FactorModel
+
+__all__ = ["FactorModel"]
