@@ -22,7 +22,20 @@ _WHERE = {
     "simulate": "foretell.simulation",
 }
 
-__all__ = [*_WHERE]
+__all__ = [
+    "Asymptotics",
+    "FactorModel",
+    "LinearHead",
+    "Orthogonal",
+    "Permutations",
+    "Product",
+    "RiskLaw",
+    "Signs",
+    "Trivial",
+    "TwoStageRegressor",
+    "asymptotics",
+    "simulate",
+]
 
 if TYPE_CHECKING:
     from foretell.estimators import TwoStageRegressor

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from foretell._types import Array
 from foretell.data.sources import Source
 from foretell.symmetry import Group
-
-Array = npt.NDArray[np.float64]
 
 
 class Finding(NamedTuple):
@@ -37,8 +35,13 @@ class HeadFit(NamedTuple):
 class Head(Protocol):
     """Loss of a linear predictor on features, and its fit."""
 
-    penalty: float
-    intercept: bool
+    @property
+    def penalty(self) -> float:
+        """Strength of the penalty, zero for none."""
+
+    @property
+    def intercept(self) -> bool:
+        """Whether an intercept is fitted."""
 
     def fit(self, features: Array, y: Array, weights: Array | None = None) -> HeadFit:
         """Fit to features (n, r) and targets (n,)."""
@@ -63,10 +66,25 @@ class Encoder(Protocol):
     constant one.
     """
 
-    n_rows: int
-    total_weight: float
-    rank: int
-    standardized: bool
+    @property
+    def n_rows(self) -> int:
+        """Rows of the pre-training sample."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of their weights."""
+
+    @property
+    def rank(self) -> int:
+        """Number r of features."""
+
+    @property
+    def standardized(self) -> bool:
+        """Whether columns were divided by their standard deviations."""
+
+    @property
+    def rank_rule(self) -> str:
+        """How the rank was chosen, in words."""
 
     @property
     def symmetry(self) -> Group:
@@ -89,10 +107,12 @@ class Encoder(Protocol):
     def raw_coefficients(self, coordinates: Array) -> tuple[Array, Array]:
         """Intercept and coefficients on the raw columns, from t-coordinates."""
 
-    def influence(self, X: Array, coef: Array) -> Array:
+    def influence(self, X: Array, coef: Array, *, coordinates: Array | None = None) -> Array:
         """Effect of each row on the predictor at fixed head coefficients, shape (n, P)."""
 
-    def influence_adjoint(self, X: Array, gradient: Array) -> Array:
+    def influence_adjoint(
+        self, X: Array, gradient: Array, *, coordinates: Array | None = None
+    ) -> Array:
         """Effect of each row on a gradient pulled back to the features, shape (n, r)."""
 
     def findings(self, names: Sequence[str]) -> list[Finding]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import narwhals as nw
 import numpy as np
-import numpy.typing as npt
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import Tags, check_array, column_or_1d
-from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
+from foretell._parameters import Parameters
+from foretell._types import Array
 from foretell.base import Encoder, Finding, Head, HeadFit, PretrainingModel
+from foretell.data.checks import check_columns, check_values
 from foretell.data.frames import backend_of, to_frame
 from foretell.data.sources import (
     ArraySource,
@@ -21,7 +20,7 @@ from foretell.data.sources import (
     SelectedSource,
     Source,
 )
-from foretell.data.tables import check_values, design_matrix, is_frame
+from foretell.data.tables import design_matrix, is_frame
 from foretell.errors import InputError
 from foretell.heads import LinearHead
 from foretell.inference.asymptotics import Asymptotics, Labeled, asymptotics
@@ -31,10 +30,8 @@ from foretell.inference.risklaw import RiskLaw
 from foretell.inference.summary import Summary, summarize
 from foretell.models import FactorModel
 
-Array = npt.NDArray[np.float64]
 
-
-class TwoStageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class TwoStageRegressor(Parameters):
     r"""Regression on features learned from labeled and unlabeled rows, with honest errors.
 
     Rows whose target is missing (NaN) are unlabeled. Stage 1 fits the pre-training model, stage
@@ -60,6 +57,8 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
+    model_, head_
+        The model and head in use.
     encoder_, head_fit_
         Fitted stages.
     asymptotics_
@@ -156,10 +155,10 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 f"the target is constant ({labeled.y[0]:g} in all {n} labeled rows), so there is "
                 "nothing to learn; label rows with other values"
             )
-        _check_columns(source, names)
+        check_columns(source.moments, names)
         total = float(n) if labeled.weights is None else float(labeled.weights.sum())
-        model = FactorModel() if self.model is None else self.model
-        head = LinearHead() if self.head is None else self.head
+        model = self.model_ = FactorModel() if self.model is None else self.model
+        head = self.head_ = LinearHead() if self.head is None else self.head
         self.standardized_ = is_frame(X) if self.standardize == "auto" else bool(self.standardize)
         self.encoder_ = model.fit(
             source, standardize=self.standardized_, max_rank=max(1, int(total) // 5)
@@ -177,13 +176,13 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Array:
         """Predictions, shape (k,), in units of the target."""
-        check_is_fitted(self, "encoder_")
+        self._check_fitted("encoder_", "yet; call fit first")
         rows, _ = self._rows(X, reset=False)
         return np.asarray(rows @ self.coef_ + self.intercept_)
 
     def encode(self, X: Any) -> Array:
         """Learned features of rows, shape (k, rank); identified up to a rotation."""
-        check_is_fitted(self, "encoder_")
+        self._check_fitted("encoder_", "yet; call fit first")
         rows, _ = self._rows(X, reset=False)
         return self.encoder_.encode(rows)
 
@@ -255,26 +254,47 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def feature_names_(self) -> list[str]:
         """Names of the columns, ``x0, x1, …`` for arrays."""
-        check_is_fitted(self, "encoder_")
+        self._check_fitted("encoder_", "yet; call fit first")
         if hasattr(self, "feature_names_in_"):
             return [str(name) for name in self.feature_names_in_]
         return [f"x{j}" for j in range(self.n_features_in_)]
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the variance of the targets that predictions explain (R²), labeled rows only."""
+        predicted = self.predict(X)
+        target = _target(y, len(predicted))
+        weights = _weights(sample_weight, len(target))
+        share = np.where(np.isnan(target), 0.0, 1.0 if weights is None else weights)
+        target = np.where(np.isnan(target), predicted, target)
+        center = np.average(target, weights=share)
+        return 1.0 - float(share @ (target - predicted) ** 2) / float(
+            share @ (target - center) ** 2
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
         # Columns without common factors carry nothing that pre-training could learn: that is a
-        # finding, not a failure, but scikit-learn's checks draw exactly such columns.
-        tags.regressor_tags.poor_score = True
-        return tags
+        # finding, not a failure, but scikit-learn's checks draw exactly such columns (poor_score).
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=True),
+            regressor_tags=RegressorTags(poor_score=True),
+            input_tags=InputTags(),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "encoder_")
+
+    def _check_fitted(self, attribute: str, cure: str) -> None:
+        if not hasattr(self, attribute):
+            from sklearn.exceptions import NotFittedError
+
+            raise NotFittedError(f"This {type(self).__name__} instance is not fitted {cure}")
 
     def _limit(self) -> Asymptotics:
-        check_is_fitted(self, "encoder_")
-        if not hasattr(self, "asymptotics_"):
-            raise NotFittedError(
-                "this estimator was fitted with inference=False and has predictions only; fit "
-                "it again with inference=True"
-            )
+        self._check_fitted("encoder_", "yet; call fit first")
+        self._check_fitted("asymptotics_", "for inference; fit it again with inference=True")
         limit: Asymptotics = self.asymptotics_
         return limit
 
@@ -287,22 +307,41 @@ class TwoStageRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             elif hasattr(self, "feature_names_in_"):
                 _compare_names(names, list(self.feature_names_in_))
         else:
-            rows = check_array(
-                X, dtype=np.float64, ensure_all_finite=False, estimator=self, input_name="X"
+            rows, names = self._array(X, reset=reset), None
+        if reset:
+            self.n_features_in_ = rows.shape[1]
+        elif rows.shape[1] != self.n_features_in_:
+            raise InputError(
+                f"X has {rows.shape[1]} features, but TwoStageRegressor is expecting "
+                f"{self.n_features_in_} features as input; give the columns of the fit"
             )
-            names = None
-            _check_feature_names(self, X, reset=reset)
-            if reset:
-                self.backend_ = None
-            check_values(rows, where="X")
-        _check_n_features(self, rows, reset=reset)
         return rows, names
+
+    def _array(self, X: Any, *, reset: bool) -> Array:
+        """Rows of anything that is not a data frame."""
+        if reset:
+            self.backend_ = None
+            self.__dict__.pop("feature_names_in_", None)
+        elif hasattr(self, "feature_names_in_"):
+            warnings.warn(
+                "X does not have valid feature names, but TwoStageRegressor was fitted with "
+                "feature names; give a data frame, or fit to an array",
+                UserWarning,
+                stacklevel=4,
+            )
+        plain = type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and X.size
+        if not plain:
+            from sklearn.utils import check_array
+
+            X = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=self)
+        check_values(X, where="X")
+        return X
 
     def _pretraining_source(
         self,
         rows: Array,
         weights: Array | None,
-        is_labeled: npt.NDArray[np.bool_],
+        is_labeled: Array,
         X_unlabeled: Any,
     ) -> Source:
         source: Source = ArraySource(rows, weights)
@@ -353,7 +392,10 @@ def _target(y: Any, n_rows: int) -> Array:
         if not (series.dtype.is_numeric() or series.dtype in (nw.Boolean, nw.Object)):
             raise InputError(f"the target has type {series.dtype}; expected numbers")
         y = series.to_numpy() if series.dtype == nw.Object else series.cast(nw.Float64).to_numpy()
-    y = column_or_1d(y, warn=True)
+    if not (type(y) is np.ndarray and y.ndim == 1):
+        from sklearn.utils import column_or_1d
+
+        y = column_or_1d(y, warn=True)
     try:
         target = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -361,10 +403,11 @@ def _target(y: Any, n_rows: int) -> Array:
     if len(target) != n_rows:
         raise InputError(f"X has {n_rows} rows and y {len(target)}; both need the same number")
     if infinite := int(np.isinf(target).sum()):
+        first = int(np.flatnonzero(np.isinf(target))[0])
         raise InputError(
             "Input y contains infinity or a value too large for dtype('float64'). "
-            f"{infinite} targets are infinite, the first in row {np.flatnonzero(np.isinf(target))[0]}"
-            "; correct them, or leave them missing (NaN)"
+            f"{infinite} targets are infinite, the first in row {first}; correct them, or leave "
+            "them missing (NaN)"
         )
     if np.nanmax(np.abs(target), initial=0.0) > 1e150:
         raise InputError(
@@ -390,32 +433,6 @@ def _weights(sample_weight: Any, n_rows: int) -> Array | None:
             "negative"
         )
     return weights
-
-
-def _check_columns(source: Source, names: Sequence[str] | None) -> None:
-    """Refuse constant and repeated columns; two columns repeat each other at correlation 1."""
-    sample = source.moments
-    if sample.n_rows < 2:
-        return
-    label = (
-        [f"column {j}" for j in range(source.columns)] if names is None else list(map(repr, names))
-    )
-    variance = np.diag(sample.covariance)
-    size = np.maximum(np.abs(sample.mean), np.finfo(float).tiny)
-    if len(constant := np.flatnonzero(variance <= (1e-14 * size) ** 2)):
-        raise InputError(
-            f"{len(constant)} of {source.columns} columns are constant in the pre-training sample: "
-            f"{', '.join(label[j] for j in constant[:10])}; drop them"
-        )
-    deviation = np.sqrt(variance)
-    correlation = np.abs(sample.covariance) / np.outer(deviation, deviation)
-    first, second = np.nonzero(np.triu(correlation > 1.0 - 1e-12, 1))
-    if len(first) and sample.n_rows > 2:
-        pairs = [f"{label[j]} repeats {label[i]}" for i, j in zip(first, second, strict=True)]
-        raise InputError(
-            f"{len(set(second))} of {source.columns} columns repeat another one (correlation 1 "
-            f"or -1): {', '.join(pairs[:10])}; drop the repetitions"
-        )
 
 
 def _compare_names(found: list[str], expected: list[str]) -> None:

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from joblib import Parallel, delayed
 from sklearn.base import clone
 
+from foretell._types import Array
 from foretell.errors import InputError
 from foretell.inference.risklaw import RiskLaw
-
-Array = npt.NDArray[np.float64]
 
 
 class Population(Protocol):
@@ -74,8 +72,10 @@ class Simulation:
             f"ratio {self.ratio:.4f} +- {self.ratio_se:.4f}",
             f"{'quantile':>9}{'simulation':>13}{'limit':>13}{'ratio':>9}",
         ]
-        for row in zip(levels, simulated, limit, simulated / limit, strict=True):
-            lines.append("{:>8.0%} {:>13.5g}{:>13.5g}{:>9.4f}".format(*row))
+        lines += [
+            "{:>8.0%} {:>13.5g}{:>13.5g}{:>9.4f}".format(*row)
+            for row in zip(levels, simulated, limit, simulated / limit, strict=True)
+        ]
         return "\n".join(lines)
 
 

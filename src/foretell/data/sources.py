@@ -13,13 +13,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from foretell._types import Array
 from foretell.errors import InputError
 
-Array = npt.NDArray[np.float64]
-
-CHUNK_BYTES = 1 << 24
+CHUNK_BYTES = 1 << 21  # stays in the cache over several steps
+SMALLEST_CHUNK = 512  # rows, so that matrix products stay efficient with many columns
 
 
 class Chunk(NamedTuple):
@@ -97,7 +96,7 @@ class ArraySource(Source):
     weights
         One positive weight a row, shape (n,); None weighs all rows alike.
     chunk_rows
-        Rows in a chunk; None chooses about 16 MB.
+        Rows in a chunk; None chooses about 2 MB.
 
     Examples
     --------
@@ -128,7 +127,7 @@ class ArraySource(Source):
 
     def chunks(self) -> Iterator[Chunk]:
         """Consecutive slices."""
-        step = self.chunk_rows or max(1, CHUNK_BYTES // (8 * max(1, self.columns)))
+        step = self.chunk_rows or max(SMALLEST_CHUNK, CHUNK_BYTES // (8 * max(1, self.columns)))
         for start in range(0, self.rows, step):
             rows = slice(start, start + step)
             yield Chunk(self.X[rows], None if self.weights is None else self.weights[rows])
@@ -139,7 +138,7 @@ class SelectedSource(Source):
     """The rows of a source for which a mask of shape (n,) is true, selected chunk by chunk."""
 
     source: Source
-    mask: npt.NDArray[np.bool_]
+    mask: Array
 
     @property
     def rows(self) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-from sklearn.base import BaseEstimator
+from typing import Any
 
+import numpy as np
+
+from foretell._parameters import Parameters
+from foretell._types import Array
 from foretell.base import HeadFit
 from foretell.errors import InputError
 
-Array = npt.NDArray[np.float64]
 
-
-class LinearHead(BaseEstimator):  # type: ignore[misc]
+class LinearHead(Parameters):
     r"""Least squares, or ridge regression, on the features.
 
     Minimises :math:`\tfrac{1}{2n} \sum_i (y_i - a - w^\top \phi_i)^2 + \tfrac{\lambda}{2}
@@ -108,5 +108,6 @@ class LinearHead(BaseEstimator):  # type: ignore[misc]
                 "rotation, and this penalty changes under rotation, so the predictor would "
                 "depend on an arbitrary choice of axes; use norm='l2' (ridge)"
             )
-        if not np.isscalar(self.penalty) or not np.isfinite(self.penalty) or self.penalty < 0:
+        penalty: Any = self.penalty
+        if isinstance(penalty, str) or not 0 <= penalty < np.inf:
             raise InputError(f"penalty is a finite number >= 0; found {self.penalty!r}")

@@ -23,15 +23,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import block_diag
 
+from foretell._types import Array
 from foretell.base import Encoder, Head, HeadFit
 from foretell.data.sources import Source
 from foretell.errors import InputError
 from foretell.inference.risklaw import RiskLaw
-
-Array = npt.NDArray[np.float64]
 
 LARGEST_JOINT_LAW = 400
 TEST_LEVEL = 0.05
@@ -292,9 +290,10 @@ def asymptotics(
     inverse = np.linalg.inv(labeled_hessian + penalty)
 
     def pretraining_influence(X: Array, weights: Array | None) -> Array:
-        u = encoder.influence(X, fit.coef)
+        t = encoder.coordinates(X)
+        u = encoder.influence(X, fit.coef, coordinates=t)
         pulled = u @ (curvature @ head_map)
-        pulled[:, q - fit.coef.shape[0] :] += encoder.influence_adjoint(X, gradient)
+        pulled[:, q - fit.coef.shape[0] :] += encoder.influence_adjoint(X, gradient, coordinates=t)
         u -= pulled @ response.T
         if weights is not None:
             u *= (weights * (encoder.n_rows / encoder.total_weight))[:, None]

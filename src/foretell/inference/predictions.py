@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
+from foretell._types import Array
 from foretell.data.frames import to_frame
 from foretell.errors import InputError
 from foretell.inference.asymptotics import Asymptotics, Parts
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

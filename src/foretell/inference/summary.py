@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from foretell._types import Array
 from foretell.base import Encoder, Finding
 from foretell.data.frames import to_frame
 from foretell.inference.asymptotics import Asymptotics
-
-Array = npt.NDArray[np.float64]
 
 
 class Split(NamedTuple):

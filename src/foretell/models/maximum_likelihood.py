@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, eigh
 
+from foretell._types import Array
 from foretell.errors import ConvergenceError, IdentificationError
-
-Array = npt.NDArray[np.float64]
 
 SMALLEST_UNIQUENESS = 0.005
 FLAT = 1e-8
@@ -32,7 +30,7 @@ class NoiseFit(NamedTuple):
     """Noise variances, shape (d,), and which of them stopped at their bound (Heywood cases)."""
 
     noise: Array
-    clamped: npt.NDArray[np.bool_]
+    clamped: Array
 
 
 def spectrum(covariance: Array, noise: Array) -> Spectrum:
@@ -155,7 +153,7 @@ def diagonal_noise(covariance: Array, rank: int, *, max_iterations: int = 500) -
 
 
 def _newton_step(
-    scaled: Spectrum, rank: int, gradient: Array, free: npt.NDArray[np.bool_], *, exact: bool
+    scaled: Spectrum, rank: int, gradient: Array, free: Array, *, exact: bool
 ) -> Array:
     for use_exact in (exact, False):
         hessian = noise_hessian(scaled, rank, exact=use_exact)[np.ix_(free, free)]
@@ -173,7 +171,7 @@ def largest_rank(d: int) -> int:
     return max(0, int(np.floor(d + 0.5 - np.sqrt(2 * d + 0.25) + 1e-9)))
 
 
-def check_minimum(scaled: Spectrum, rank: int, clamped: npt.NDArray[np.bool_] | None) -> None:
+def check_minimum(scaled: Spectrum, rank: int, clamped: Array | None) -> None:
     """Raise unless the fit is a strict minimum on the quotient by rotations.
 
     The curvature is zero or negative where a factor is no stronger than the noise, where an

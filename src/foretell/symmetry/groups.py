@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import block_diag
 from scipy.optimize import linear_sum_assignment
 
+from foretell._types import Array
 from foretell.errors import InputError
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from foretell._types import Array
 from foretell.errors import IdentificationError, InputError
 from foretell.inference.risklaw import RiskLaw
 
-Array = npt.NDArray[np.float64]
 Seed = int | np.random.Generator | np.random.SeedSequence | None
 
 

@@ -1,0 +1,245 @@
+"""The command line: ``foretell report``, ``foretell demo``, ``foretell simulate``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from foretell import __version__
+from foretell.errors import ForetellError, InputError
+
+
+class Command(click.Command):
+    """A command whose foreseen errors are one message and exit status 2, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run, and turn errors about the input into usage errors."""
+        try:
+            return super().invoke(ctx)
+        except ForetellError as error:
+            raise click.UsageError(str(error), ctx) from error
+
+
+class Group(click.Group):
+    """Group of such commands."""
+
+    command_class = Command
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="foretell")
+def main() -> None:
+    """What pre-training buys, how sure we are, and what to collect next."""
+
+
+@main.command()
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option("--target", required=True, help="Column to predict; missing where unlabeled.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"),
+              show_default=True, help="HTML file to write.")  # fmt: skip
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the numbers.")
+@click.option("--model", type=click.Choice(["factor"]), default="factor", show_default=True)
+@click.option("--rank", default="auto", show_default=True, help="Number of factors, or auto.")
+@click.option("--noise", type=click.Choice(["isotropic", "diagonal"]), default="isotropic",
+              show_default=True, help="Noise of the factor model.")  # fmt: skip
+@click.option("--penalty", type=float, default=0.0, show_default=True, help="Ridge on the head.")
+@click.option("--drop", multiple=True, help="Column to leave out; repeat for several.")
+@click.option("--unlabeled", type=click.Path(path_type=Path), help="Table with more rows.")
+@click.option("--no-pool", is_flag=True, help="Keep labeled rows out of pre-training.")
+@click.option("--no-standardize", is_flag=True, help="Use the columns in their own units.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def report(
+    table: Path,
+    target: str,
+    output: Path,
+    json_path: Path | None,
+    model: str,
+    rank: str,
+    noise: Literal["isotropic", "diagonal"],
+    penalty: float,
+    drop: tuple[str, ...],
+    unlabeled: Path | None,
+    no_pool: bool,
+    no_standardize: bool,
+    seed: int,
+) -> None:
+    """Fit TABLE (CSV, Parquet, Arrow) and write a report.
+
+    Rows in which the target is missing are the unlabeled ones. Numeric and boolean columns are
+    used as they are; others have to be left out with --drop.
+    """
+    from foretell.report.html import check_writable
+
+    check_writable(output)
+    if json_path is not None:
+        check_writable(json_path)
+    with progress() as advance:
+        advance("read the table")
+        from foretell.data import tables
+        from foretell.heads import LinearHead
+        from foretell.models import FactorModel
+
+        data = tables.load(table, target, drop=drop)
+        more = None
+        if unlabeled is not None:
+            more = tables.as_frame(tables.read_table(unlabeled))
+            more = more.select([c for c in data.names if c in more.columns]).to_native()
+        if data.n_unlabeled == 0 and more is None:
+            raise InputError(
+                f"all {data.n_labeled} rows of {table.name} have a value in {target!r}, so there "
+                "is no unlabeled row to learn from; leave the target missing where it is not "
+                "known, or give more rows with --unlabeled"
+            )
+        run = _run(
+            data, FactorModel(_rank(rank), noise), LinearHead(penalty), X_unlabeled=more,
+            pool=not no_pool, standardize=not no_standardize, seed=seed, advance=advance,
+        )  # fmt: skip
+        advance("write the report")
+        _write(run, output, json_path)
+    click.echo("\n".join(run["answer"]))
+    click.echo(f"Report: {output}")
+
+
+@main.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"),
+              show_default=True, help="HTML file to write.")  # fmt: skip
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the numbers.")
+def demo(output: Path, json_path: Path | None) -> None:
+    """Run the main job on bundled real data, where pre-training helps and where it does not.
+
+    Writes the report of a fund with a short history among markets with a long one, and beside
+    it (named *-no-help.html) one of a table where pre-training does not help.
+    """
+    from foretell.report.demo import DEMOS
+    from foretell.report.html import check_writable
+
+    outputs = [output, output.with_name(f"{output.stem}-no-help{output.suffix}")]
+    for path in outputs:
+        check_writable(path)
+    if json_path is not None:
+        check_writable(json_path)
+    for make, path, numbers in zip(DEMOS, outputs, (json_path, None), strict=True):
+        with progress() as advance:
+            advance("read bundled data")
+            case = make()
+            run = _run(
+                case.table, case.model, case.head, truth=case.truth, advance=advance,
+                description=case.description,
+            )  # fmt: skip
+            advance("write the report")
+            _write(run, path, numbers)
+        click.echo(case.description)
+        click.echo("\n".join(run["answer"]))
+        for row in (run["validation"] or {"rows": []})["rows"]:
+            click.echo(f"  {row['quantity']}: promised {row['promised']}, {row['observed']}")
+        click.echo(f"Report: {path}\n")
+
+
+@main.command()
+@click.argument("population", type=click.Choice(["factor"]))
+@click.option("--unlabeled", type=int, default=2000, show_default=True)
+@click.option("--labeled", type=int, default=2000, show_default=True)
+@click.option("--replicates", type=int, default=1000, show_default=True)
+@click.option("--columns", type=int, default=20, show_default=True)
+@click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def simulate(
+    population: str,
+    unlabeled: int,
+    labeled: int,
+    replicates: int,
+    columns: int,
+    jobs: int,
+    seed: int,
+) -> None:
+    """Compare the limit law with Monte Carlo, in a factor population of rank 3."""
+    import numpy as np
+
+    from foretell import FactorModel, TwoStageRegressor
+    from foretell import simulate as run_simulation
+    from foretell.theory import FactorPopulation
+
+    if columns < 4:
+        raise InputError(f"--columns is at least 4, one more than the rank; found {columns}")
+    loadings = np.eye(columns)[:, :3] * np.sqrt([5.0, 3.0, 1.5])
+    pop = FactorPopulation(loadings, 1.0, np.array([1.0, -0.7, 0.5]), 0.3)
+    with progress() as advance:
+        advance(f"{replicates} replicates")
+        result = run_simulation(
+            pop, TwoStageRegressor(FactorModel(rank=3), pool=False), n_unlabeled=unlabeled,
+            n_labeled=labeled, n_replicates=replicates, random_state=seed, n_jobs=jobs,
+        )  # fmt: skip
+    click.echo(result.summary())
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Show the running step and its time on a terminal after two seconds; silent elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    started = time.monotonic()
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("start", total=None, visible=False)
+
+        def advance(step: str) -> None:
+            bar.update(task, description=step, visible=time.monotonic() - started > 2)
+
+        yield advance
+
+
+def _run(
+    data: Any,
+    model: Any,
+    head: Any,
+    *,
+    X_unlabeled: Any = None,
+    pool: bool = True,
+    standardize: bool = True,
+    seed: int = 0,
+    truth: Any = None,
+    description: str | None = None,
+    advance: Callable[[str], None],
+) -> dict[str, Any]:
+    """Fit a :class:`~foretell.data.tables.Table` and collect its report."""
+    advance("load the numerical libraries")
+    from foretell.estimators import TwoStageRegressor
+    from foretell.report.collect import collect
+
+    advance("fit both stages")
+    estimator = TwoStageRegressor(
+        model, head, pool=pool, standardize=standardize, random_state=seed
+    ).fit(data.frame(), data.y, X_unlabeled=X_unlabeled)
+    return collect(data, estimator, truth=truth, description=description, advance=advance)
+
+
+def _rank(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--rank is a whole number or auto; found {text!r}") from None
+
+
+def _write(run: dict[str, Any], output: Path, json_path: Path | None) -> None:
+    from foretell.report.html import write, write_text
+
+    if json_path is not None:
+        write_text(json.dumps(run, indent=1, allow_nan=False), json_path)
+    write(run, output)
+
+
+if __name__ == "__main__":
+    main()

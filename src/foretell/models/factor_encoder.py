@@ -1,0 +1,435 @@
+"""A fitted factor model: features of rows, and the influence of every row on predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from foretell._types import Array
+from foretell.base import Finding
+from foretell.data.sources import Moments, Source
+from foretell.errors import IdentificationError, InputError
+from foretell.models import maximum_likelihood as ml
+from foretell.symmetry import Orthogonal
+
+MIXTURES = 24
+MIXTURE_COST = 1e11
+
+
+class RankChoice(NamedTuple):
+    """How the rank was chosen: the rule in words and the criterion by rank."""
+
+    rule: str
+    criterion: dict[int, float]
+
+
+def standardized(covariance: Array, standardize: bool) -> tuple[Array, Array]:
+    """Scale of the columns, shape (d,), and the covariance in units of it."""
+    d = len(covariance)
+    scale = np.sqrt(np.diag(covariance)) if standardize else np.ones(d)
+    if not (scale > 0).all():
+        raise InputError(
+            f"columns {np.flatnonzero(~(scale > 0)).tolist()} are constant in the pre-training "
+            "sample; drop them"
+        )
+    return scale, covariance / np.outer(scale, scale)
+
+
+@dataclass(frozen=True)
+class FactorEncoder:
+    r"""A fitted factor model: features of rows, and the influence of rows on features.
+
+    Predictors are written in the coordinates :math:`t(x) = (1, y)`,
+    :math:`y = U^\top \Psi^{-1/2} z`, z the (standardised) row: the second moment of t in the
+    pre-training sample is the diagonal matrix of (1, eigenvalues).
+
+    Attributes
+    ----------
+    center, scale
+        Mean and standard deviation of the columns (ones unless standardised), shape (d,).
+    noise
+        Noise variances of the standardised columns, shape (d,).
+    eigenvalues, eigenvectors
+        Of the covariance in units of the noise, descending, shapes (d,) and (d, d).
+    clamped
+        Columns whose noise variance stopped at its lower bound (Heywood cases), shape (d,);
+        None for isotropic noise.
+    n_rows, total_weight
+        Size of the pre-training sample.
+    """
+
+    center: Array
+    scale: Array
+    noise: Array
+    eigenvalues: Array
+    eigenvectors: Array
+    rank: int
+    clamped: Array | None
+    standardized: bool
+    n_rows: int
+    total_weight: float
+    choice: RankChoice
+
+    @classmethod
+    def from_moments(
+        cls, sample: Moments, rank: int, *, diagonal: bool, standardize: bool, choice: RankChoice
+    ) -> FactorEncoder:
+        """Maximum likelihood as a function of the first two moments alone."""
+        scale, covariance = standardized(sample.covariance, standardize)
+        if diagonal:
+            noise, clamped = ml.diagonal_noise(covariance, rank)
+            values, vectors = ml.spectrum(covariance, noise)
+        else:
+            clamped = None
+            values, vectors = ml.spectrum(covariance, np.ones(len(covariance)))
+            variance = ml.isotropic_noise(values, rank)
+            if variance <= 1e-13 * values[0]:
+                kept = int((values > 1e-13 * values[0]).sum())
+                raise IdentificationError(
+                    f"the pre-training sample spans only {kept} directions, so rank {rank} leaves "
+                    f"no noise to estimate; choose a rank below {kept}, or collect more rows"
+                )
+            noise, values = np.full(len(values), variance), values / variance
+        return cls(
+            center=sample.mean, scale=scale, noise=noise, eigenvalues=values, eigenvectors=vectors,
+            rank=rank, clamped=clamped, standardized=standardize, n_rows=sample.n_rows,
+            total_weight=sample.total_weight, choice=choice,
+        )  # fmt: skip
+
+    @property
+    def rank_rule(self) -> str:
+        """How the rank was chosen, in words."""
+        return self.choice.rule
+
+    @property
+    def symmetry(self) -> Orthogonal:
+        """Rotations of the factors."""
+        return Orthogonal(self.rank)
+
+    @property
+    def n_columns(self) -> int:
+        """Number d of columns."""
+        return len(self.center)
+
+    @property
+    def loadings(self) -> Array:
+        """W in units of the standardised columns, shape (d, r); one point of its orbit."""
+        U, l = self.eigenvectors[:, : self.rank], self.eigenvalues[: self.rank]
+        return np.sqrt(self.noise)[:, None] * U * np.sqrt(l - 1.0)
+
+    @property
+    def second_moment(self) -> Array:
+        """Diagonal of E t tᵀ in the pre-training sample, shape (1 + d,)."""
+        return np.concatenate([[1.0], self.eigenvalues])
+
+    @property
+    def feature_map(self) -> Array:
+        """N with features = y N, shape (d, r): posterior mean of the factors."""
+        out = np.zeros((self.n_columns, self.rank))
+        out[np.arange(self.rank), np.arange(self.rank)] = self._gain
+        return out
+
+    def coordinates(self, X: Array) -> Array:
+        """t(x) of every row, shape (n, 1 + d)."""
+        out = np.empty((len(X), 1 + self.n_columns))
+        out[:, 0] = 1.0
+        np.matmul(X, self._projection, out=out[:, 1:])
+        out[:, 1:] -= self.center @ self._projection
+        return out
+
+    def encode(self, X: Array) -> Array:
+        """Features E[z | x] of every row, shape (n, r)."""
+        return (X - self.center) @ self._projection[:, : self.rank] * self._gain
+
+    def raw_coefficients(self, coordinates: Array) -> tuple[Array, Array]:
+        """Intercept and coefficients on the raw columns of predictors given in t-coordinates.
+
+        Shape (..., 1 + d) in, (...,) and (..., d) out; linear, so also for square roots of
+        covariances.
+        """
+        slope = coordinates[..., 1:] @ self.eigenvectors.T / np.sqrt(self.noise) / self.scale
+        return coordinates[..., 0] - slope @ self.center, slope
+
+    def influence(self, X: Array, coef: Array, *, coordinates: Array | None = None) -> Array:
+        r"""First-order effect of each row on the predictor with these head coefficients.
+
+        Row i of the result, shape (n, 1 + d), is m times the change of the predictor
+        :math:`t(x)^\top \gamma` when row i joins the pre-training sample, at fixed head
+        coefficients (shape (r,)) and in the gauge in which the factors do not rotate. Its
+        covariance over rows, divided by m, is the covariance of the estimated predictor.
+        The coordinates of the rows may be given if they are known.
+        """
+        r = self.rank
+        Y = (self.coordinates(X) if coordinates is None else coordinates)[:, 1:]
+        ratio, turn = self._divided
+        out = np.empty((len(X), 1 + self.n_columns))
+        out[:, 0] = -Y[:, :r] @ (self._gain * coef)
+        np.multiply(Y, Y[:, :r] @ (ratio * coef).T, out=out[:, 1:])
+        out[:, 1 : 1 + r] -= np.diag(ratio)[:r] * self.eigenvalues[:r] * coef
+        U = self.eigenvectors
+        weight = -0.5 * U * (U[:, :r] @ (turn * coef).T)
+        out[:, 1:] += self._through_noise(X, Y, weight)
+        return out
+
+    def influence_adjoint(
+        self, X: Array, gradient: Array, *, coordinates: Array | None = None
+    ) -> Array:
+        r"""The same for the features: entry (i, k) is the effect of row i on
+        :math:`\partial (t^\top\gamma) / \partial w_k` applied to a gradient of shape (1 + d,).
+        """
+        r = self.rank
+        Y = (self.coordinates(X) if coordinates is None else coordinates)[:, 1:]
+        ratio, turn = self._divided
+        g = gradient[1:, None]
+        out = Y[:, :r] * (Y @ (ratio * g) - gradient[0] * self._gain)
+        out -= np.diag(ratio)[:r] * self.eigenvalues[:r] * gradient[1 : 1 + r]
+        U = self.eigenvectors
+        weight = -0.5 * U[:, :r] * (U @ (turn * g))
+        return out + self._through_noise(X, Y, weight)
+
+    def spectrum(self) -> Array:
+        """Eigenvalues of the covariance in units of the noise, descending, shape (d,)."""
+        return self.eigenvalues
+
+    def findings(self, names: Sequence[str]) -> list[Finding]:
+        """Weak factors, close eigenvalues, Heywood cases, the choice of the rank."""
+        out = []
+        r, spike = self.rank, self.eigenvalues[: self.rank] - 1.0
+        ratio = self.n_columns / self.n_rows
+        if r == 0:
+            return [Finding(
+                "warning", "The columns have no common factors",
+                "the criterion prefers rank 0: nothing is learned from unlabeled rows, and every "
+                "prediction is the mean of the labels",
+                "use a supervised method on the columns, or set the rank",
+            )]  # fmt: skip
+        if len(hidden := spike[spike <= np.sqrt(ratio)]):
+            needed = self.n_columns / hidden.min() ** 2
+            out.append(Finding(
+                "warning", f"{len(hidden)} of {r} factors are too weak to be learned",
+                f"their strength over the noise is {_listed(hidden)}, not above sqrt(d/m) = "
+                f"{np.sqrt(ratio):.3g}; below it the estimated direction is unrelated to the true "
+                "one",
+                f"reduce the rank to {max(1, r - len(hidden))}, or collect {needed:,.0f} or more "
+                "unlabeled rows",
+            ))  # fmt: skip
+        elif (shrink := ratio / spike.min() ** 2) > 0.1:
+            out.append(Finding(
+                "note", "The weakest factor is near the detection threshold",
+                f"(d/m) / spike^2 = {shrink:.2f}; the limit law is first order in this ratio and "
+                "understates the unlabeled part of the risk here",
+                "reduce the rank, or collect more unlabeled rows",
+            ))  # fmt: skip
+        gap = (self.eigenvalues[r - 1] - self.eigenvalues[r]) / self.eigenvalues[r - 1]
+        noise_in_gap = np.sqrt(2.0 / self.n_rows)
+        if gap < 4 * noise_in_gap:
+            out.append(Finding(
+                "warning", f"Eigenvalues {r} and {r + 1} are close",
+                f"they differ by {100 * gap:.2g} %, within four standard errors of an eigenvalue "
+                f"({400 * noise_in_gap:.2g} %): which direction belongs to the features is "
+                "hardly determined",
+                "choose a rank at a gap of the spectrum",
+            ))  # fmt: skip
+        if self.clamped is not None and self.clamped.any():
+            columns = [repr(names[j]) for j in np.flatnonzero(self.clamped).tolist()]
+            out.append(Finding(
+                "warning", f"Heywood case in {len(columns)} column(s)",
+                f"the noise variance of {', '.join(columns[:10])} stopped at its bound, "
+                f"{ml.SMALLEST_UNIQUENESS:g} of the variance; errors take the bound as given",
+                "reduce the rank, drop the column, or use noise='isotropic'",
+            ))  # fmt: skip
+        if self.choice.criterion and r == max(self.choice.criterion) and r > 1:
+            out.append(Finding(
+                "note", "The rank is the largest one allowed",
+                f"the criterion still falls at rank {r}; ranks stop there because of the number of "
+                "labeled rows or of columns: no small number of factors describes these columns",
+                "compare ranks by cross-validation",
+            ))  # fmt: skip
+        return out
+
+    def second_order_bias(
+        self,
+        source: Source,
+        cross_moment: Array,
+        intercept: bool,
+        penalty: Array,
+        rng: np.random.Generator,
+    ) -> float:
+        r"""Mean second-order change of the profile risk that first-order influence leaves out.
+
+        With V the risk after the head is refitted, m times :math:`E[V(\hat\theta) - V(\theta^*)]`
+        less the quadratic form of first-order influences, by symmetric differences along
+        random mixtures of rows (the moments move by :math:`m^{-1/2} \sum_i \epsilon_i (x_i x_i^\top
+        - S)`, signs :math:`\epsilon`), so that nothing rests on normal rows.
+
+        Parameters
+        ----------
+        source
+            The pre-training sample.
+        cross_moment
+            E t y, shape (1 + d,).
+        intercept, penalty
+            Whether the head has an intercept, and the second derivative of its penalty (q, q).
+        rng
+            Source of the signs.
+        """
+        first, second = _mixtures(source, self, rng)
+        second_moment = self.second_moment
+
+        def predictor(encoder: FactorEncoder) -> tuple[float, Array]:
+            columns = self._seen_from_here(encoder)
+            columns = columns if intercept else columns[:, 1:]
+            hessian = columns.T @ (second_moment[:, None] * columns)
+            coef = np.linalg.solve(hessian + penalty, columns.T @ cross_moment)
+            gamma = columns @ coef
+            return float(0.5 * gamma @ (second_moment * gamma) - cross_moment @ gamma), gamma
+
+        here, _ = predictor(self)
+        covariance = self._raw_covariance()
+        out: list[float] = []
+        for shift, turn in zip(first, second, strict=True):
+            if not turn.any():
+                out.append(0.0)
+                continue
+            step = 1e-3 * np.linalg.norm(covariance) / np.linalg.norm(turn)
+            moved = []
+            for h in (step, -step):
+                mean = self.center + h * shift
+                sample = Moments(self.n_rows, self.total_weight, mean, covariance + h * turn)
+                moved.append(predictor(self._refitted(sample)))
+            (up, gamma_up), (down, gamma_down) = moved
+            slope = (gamma_up - gamma_down) / (2 * step)
+            curved = (up + down - 2 * here) / (2 * step**2)
+            out.append(float(curved - 0.5 * slope @ (second_moment * slope)))
+        return float(np.mean(out))
+
+    def _refitted(self, sample: Moments) -> FactorEncoder:
+        return self.from_moments(
+            sample,
+            self.rank,
+            diagonal=self.clamped is not None,
+            standardize=self.standardized,
+            choice=self.choice,
+        )
+
+    def _raw_covariance(self) -> Array:
+        root = np.sqrt(self.noise) * self.scale
+        half = root[:, None] * self.eigenvectors
+        return (half * self.eigenvalues) @ half.T
+
+    def _seen_from_here(self, other: FactorEncoder) -> Array:
+        """Constant and features of another encoder in the t-coordinates of this, (1+d, 1+r)."""
+        columns = np.zeros((other.rank, 1 + other.n_columns))
+        columns[:, 1:] = other.feature_map.T
+        intercept, slope = other.raw_coefficients(columns)
+        out = np.zeros((1 + self.n_columns, 1 + other.rank))
+        out[0, 0] = 1.0
+        out[0, 1:] = intercept + slope @ self.center
+        out[1:, 1:] = self.eigenvectors.T @ (slope * self.scale * np.sqrt(self.noise)).T
+        return out
+
+    @cached_property
+    def _projection(self) -> Array:
+        """Centred rows times this are the coordinates after the first, shape (d, d)."""
+        return self.eigenvectors / (self.scale * np.sqrt(self.noise))[:, None]
+
+    @cached_property
+    def _gain(self) -> Array:
+        top = self.eigenvalues[: self.rank]
+        return np.sqrt(top - 1.0) / top
+
+    @cached_property
+    def _divided(self) -> tuple[Array, Array]:
+        """Divided differences of the gain and their partner for the noise, shapes (d, r).
+
+        Loewner's formula for the derivative of a function of a symmetric matrix; the gain of
+        directions outside the factors is zero.
+        """
+        r, l = self.rank, self.eigenvalues
+        top, gain = l[:r], np.zeros(len(l))
+        gain[:r] = self._gain
+        gap = top - l[:, None]
+        middle = (top + l[:, None]) / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            slope = (2 - middle) / (2 * middle**2 * np.sqrt(middle - 1))
+            ratio = (gain[:r] - gain[:, None]) / gap
+        near = np.zeros_like(gap, dtype=bool)
+        near[:r] = np.abs(gap[:r]) < 1e-5 * top
+        ratio[near] = slope[near]
+        return ratio, ratio * (top + l[:, None]) + gain[:r]
+
+    def _through_noise(self, X: Array, Y: Array, weight: Array) -> Array:
+        """Effect of each row through log noise and log variance, ``eta @ weight``, (n, k).
+
+        eta is the relative change of noise and scale together. For isotropic noise without
+        standardisation it is the same in every column.
+        """
+        r, l = self.rank, self.eigenvalues
+        if self.clamped is None:
+            left_over = np.einsum("nj,nj->n", Y[:, r:], Y[:, r:]) - l[r:].sum()
+            count = len(l) - r
+            if not self.standardized:
+                return np.multiply.outer(left_over / count, weight.sum(axis=0))
+            share = (self.eigenvectors[:, r:] ** 2) @ l[r:] / count
+            centered = ((X - self.center) / self.scale) ** 2 - 1.0
+            total = weight.sum(axis=0)
+            mixed = centered @ (weight - np.outer(share, total))
+            return mixed + np.multiply.outer(left_over / count, total)
+        return self._through_diagonal_noise(X, Y, weight)
+
+    def _through_diagonal_noise(self, X: Array, Y: Array, weight: Array) -> Array:
+        r, l, U = self.rank, self.eigenvalues, self.eigenvectors
+        assert self.clamped is not None
+        free, clamped = ~self.clamped, self.clamped
+        hessian = 2.0 * ml.noise_hessian(ml.Spectrum(l, U), r)
+        solved = np.linalg.solve(hessian[np.ix_(free, free)], weight[free])
+        out = np.zeros((len(X), weight.shape[1]))
+        if clamped.any():
+            variance = self.noise[clamped] / ml.SMALLEST_UNIQUENESS
+            at_bound = ((X - self.center) / self.scale)[:, clamped] ** 2 / variance - 1.0
+            out += at_bound @ (weight[clamped] - hessian[np.ix_(clamped, free)] @ solved)
+        outside = U[free, r:]
+        left_over = (Y[:, r:] @ outside.T) ** 2 - (outside**2) @ l[r:]
+        out += left_over @ solved
+        top, rest = l[:r, None], l[None, r:]
+        turn = (1.0 - rest) / (rest - top)
+        # A Cauchy-like matrix: a handful of terms reproduces it to rounding.
+        left, size, right = np.linalg.svd(turn, full_matrices=False)
+        for a, s, b in zip(left.T, size, right, strict=True):
+            if s <= 1e-15 * max(1.0, size[0]):
+                break
+            inner = (Y[:, :r] * (a * s)) @ U[free, :r].T
+            inner *= (Y[:, r:] * b) @ outside.T
+            out -= 2.0 * (inner @ solved)
+        return out
+
+
+def _mixtures(
+    source: Source, encoder: FactorEncoder, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Random mixtures of centred first and second moments, shapes (k, d) and (k, d, d).
+
+    Their covariance is that of one row's. Large samples enter by a random part of their rows.
+    """
+    d, m = source.columns, source.rows
+    share = min(1.0, MIXTURE_COST / (MIXTURES * m * d**2))
+    first, second = np.zeros((MIXTURES, d)), np.zeros((MIXTURES, d, d))
+    covariance = encoder._raw_covariance()
+    for X, weights in source.chunks():
+        keep = rng.random(len(X)) < share
+        centered = X[keep] - encoder.center
+        weight = np.ones(len(centered)) if weights is None else weights[keep]
+        weight = weight * (m / encoder.total_weight / np.sqrt(m * share))
+        for k in range(MIXTURES):
+            signed = weight * rng.choice([-1.0, 1.0], size=len(centered))
+            first[k] += signed @ centered
+            second[k] += (centered.T * signed) @ centered - signed.sum() * covariance
+    return first, second
+
+
+def _listed(values: Array) -> str:
+    return ", ".join(f"{v:.3g}" for v in values)
