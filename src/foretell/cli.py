@@ -44,11 +44,12 @@ def main() -> None:
 @click.option("--target", required=True, help="Column to predict; missing where unlabeled.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"),
               show_default=True, help="HTML file to write.")  # fmt: skip
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the numbers.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path),
+              help="Also write the numbers to this file.")  # fmt: skip
 @click.option("--model", type=click.Choice(["factor"]), default="factor", show_default=True)
 @click.option("--rank", default="auto", show_default=True, help="Number of factors, or auto.")
-@click.option("--noise", type=click.Choice(["isotropic", "diagonal"]), default="isotropic",
-              show_default=True, help="Noise of the factor model.")  # fmt: skip
+@click.option("--noise", type=click.Choice(["isotropic", "diagonal"]), default="diagonal",
+              show_default=True, help="Noise of the factor model: alike, or one a column.")  # fmt: skip
 @click.option("--penalty", type=float, default=0.0, show_default=True, help="Ridge on the head.")
 @click.option("--drop", multiple=True, help="Column to leave out; repeat for several.")
 @click.option("--unlabeled", type=click.Path(path_type=Path), help="Table with more rows.")
@@ -75,7 +76,7 @@ def report(
     Rows in which the target is missing are the unlabeled ones. Numeric and boolean columns are
     used as they are; others have to be left out with --drop.
     """
-    from foretell.report.html import check_writable
+    from foretell.report.files import check_writable
 
     check_writable(output)
     if json_path is not None:
@@ -110,7 +111,8 @@ def report(
 @main.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"),
               show_default=True, help="HTML file to write.")  # fmt: skip
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write the numbers.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path),
+              help="Also write the numbers to this file.")  # fmt: skip
 def demo(output: Path, json_path: Path | None) -> None:
     """Run the main job on bundled real data, where pre-training helps and where it does not.
 
@@ -118,7 +120,7 @@ def demo(output: Path, json_path: Path | None) -> None:
     it (named *-no-help.html) one of a table where pre-training does not help.
     """
     from foretell.report.demo import DEMOS
-    from foretell.report.html import check_writable
+    from foretell.report.files import check_writable
 
     outputs = [output, output.with_name(f"{output.stem}-no-help{output.suffix}")]
     for path in outputs:
@@ -170,31 +172,34 @@ def simulate(
         raise InputError(f"--columns is at least 4, one more than the rank; found {columns}")
     loadings = np.eye(columns)[:, :3] * np.sqrt([5.0, 3.0, 1.5])
     pop = FactorPopulation(loadings, 1.0, np.array([1.0, -0.7, 0.5]), 0.3)
-    with progress() as advance:
-        advance(f"{replicates} replicates")
+    with progress(replicates) as advance:
         result = run_simulation(
             pop, TwoStageRegressor(FactorModel(rank=3), pool=False), n_unlabeled=unlabeled,
             n_labeled=labeled, n_replicates=replicates, random_state=seed, n_jobs=jobs,
+            done=lambda: advance("replicates"),
         )  # fmt: skip
     click.echo(result.summary())
 
 
+STEPS = 9  # of a report
+
+
 @contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """Show the running step and its time on a terminal after two seconds; silent elsewhere."""
+def progress(total: int = STEPS) -> Iterator[Callable[[str], None]]:
+    """Bar of the steps begun, on a terminal and after two seconds; silent elsewhere."""
     if not sys.stderr.isatty():
         yield lambda step: None
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     started = time.monotonic()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("start", total=None, visible=False)
+        task = bar.add_task("start", total=total, visible=False)
 
         def advance(step: str) -> None:
-            bar.update(task, description=step, visible=time.monotonic() - started > 2)
+            bar.update(task, description=step, advance=1, visible=time.monotonic() - started > 2)
 
         yield advance
 
@@ -234,11 +239,13 @@ def _rank(text: str) -> int | Literal["auto"]:
 
 
 def _write(run: dict[str, Any], output: Path, json_path: Path | None) -> None:
-    from foretell.report.html import write, write_text
+    from foretell.report.files import write_text
+    from foretell.report.html import render
 
+    page = render(run)
     if json_path is not None:
         write_text(json.dumps(run, indent=1, allow_nan=False), json_path)
-    write(run, output)
+    write_text(page, output)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -88,6 +89,7 @@ def simulate(
     n_replicates: int = 1000,
     random_state: int | None = None,
     n_jobs: int | None = None,
+    done: Callable[[], object] | None = None,
 ) -> Simulation:
     """Repeat sampling, pre-training and head, and compare the excess risk with its limit.
 
@@ -108,6 +110,8 @@ def simulate(
         ``n_jobs``.
     n_jobs
         Processes, as in joblib.
+    done
+        Called after each replicate, to show progress.
 
     Examples
     --------
@@ -129,9 +133,13 @@ def simulate(
             raise InputError(f"{name} is at least {least}; found {value}")
     seeds = np.random.SeedSequence(random_state).spawn(n_replicates)
     template = clone(estimator).set_params(inference=False)
-    excess = Parallel(n_jobs=n_jobs)(
+    excess = []
+    for value in Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_replicate)(population, template, n_unlabeled, n_labeled, seed) for seed in seeds
-    )
+    ):
+        excess.append(value)
+        if done is not None:
+            done()
     m = n_unlabeled + n_labeled if estimator.pool else n_unlabeled
     head = estimator.head
     intercept = True if head is None else bool(head.intercept)

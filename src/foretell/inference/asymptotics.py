@@ -23,7 +23,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import block_diag
+from scipy.linalg import block_diag, null_space
+from scipy.special import fdtrc
 
 from foretell._types import Array
 from foretell.base import Encoder, Head, HeadFit
@@ -32,6 +33,7 @@ from foretell.errors import InputError
 from foretell.inference.risklaw import RiskLaw
 
 LARGEST_JOINT_LAW = 400
+LABELS_PER_DIRECTION = 2
 TEST_LEVEL = 0.05
 CHUNK_CELLS = 1 << 21
 
@@ -45,16 +47,31 @@ class Labeled(NamedTuple):
 
 
 class GradientTest(NamedTuple):
-    """Wald test of the hypothesis that the representation is also best for the target.
+    r"""Wald test of the hypothesis that the representation is also best for the target.
 
-    The statistic is the estimated first-order variance of the excess risk, :math:`\\hat
-    g^\\top \\Sigma_1 \\hat g`; under the hypothesis it is a weighted sum of chi-squares with the
-    given mean. ``first_order`` says that the hypothesis is rejected at the 5 % level.
+    g is tested in the directions in which pre-training is uncertain. With more than twice as many
+    labels as directions, the Wald statistic is referred to Hotelling's distribution; otherwise the
+    first-order variance itself to the weighted sum of chi-squares it then is.
+
+    Attributes
+    ----------
+    statistic
+        Estimated first-order variance of the excess risk times m,
+        :math:`\hat g^\top \Sigma_1 \hat g`.
+    p_value
+        Of the hypothesis g = 0.
+    null_mean
+        What noise in g adds to the statistic on average.
+    method
+        The reference distribution, in words.
+    first_order
+        Whether the hypothesis is rejected at the 5 % level.
     """
 
     statistic: float
     p_value: float
     null_mean: float
+    method: str
     first_order: bool
 
 
@@ -94,8 +111,10 @@ class Asymptotics:
     gradient
         Derivative g of the risk in the predictor, shape (P,). Zero to first order where the
         representation is also the best one for the target.
+    head_gradient
+        Derivative of the risk in the head, shape (q,): the penalty's, with opposite sign.
     test
-        Wald test of that.
+        Wald test of g = 0.
     bias_unlabeled, bias_labeled
         Second-order means :math:`g^\top E[\text{bias}]` times m and n; zero when the test does
         not reject.
@@ -115,6 +134,7 @@ class Asymptotics:
     labeled: Array
     shared: Array
     gradient: Array
+    head_gradient: Array
     test: GradientTest
     bias_unlabeled: float
     bias_labeled: float
@@ -164,8 +184,8 @@ class Asymptotics:
                 [[np.eye(k) / m, one.shared / m], [one.shared.T / m, self.labeled / n]]
             )
             form = block_diag(np.diag(one.weights), self._head_hessian)
-            slope = np.concatenate([one.linear, self.head_map.T @ self.gradient])
-            weights, linear = _modes(covariance, 0.5 * form, slope)[:2]
+            slope = np.concatenate([one.linear, self.head_gradient])
+            weights, linear = _joint_modes(covariance, 0.5 * form, slope)
         regime = "first order (g != 0)" if self.test.first_order else "second order (g = 0)"
         return RiskLaw(
             weights, linear, self.bias_unlabeled / m + self.bias_labeled / n,
@@ -189,8 +209,7 @@ class Asymptotics:
 
     @cached_property
     def _labeled_modes(self) -> _Modes:
-        slope = self.head_map.T @ self.gradient
-        weights, linear, whitener = _modes(self.labeled, self._head_hessian, slope)
+        weights, linear, whitener = _modes(self.labeled, self._head_hessian, self.head_gradient)
         return _Modes(weights, linear, whitener @ self.labeled)
 
     @cached_property
@@ -228,6 +247,19 @@ def _modes(covariance: Array, form: Array, slope: Array) -> tuple[Array, Array, 
     root = deviation[:, None] * axes.T
     weights, turn = np.linalg.eigh(root @ form @ root.T)
     return np.maximum(weights, 0.0), turn.T @ (root @ slope), turn.T @ (axes.T / deviation[:, None])
+
+
+def _joint_modes(covariance: Array, form: Array, slope: Array) -> tuple[Array, Array]:
+    """Weights and linear terms alone, by a Cholesky root where there is one."""
+    try:
+        root = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return _modes(covariance, form, slope)[:2]
+    if slope.any():
+        weights, turn = np.linalg.eigh(root.T @ form @ root)
+        return np.maximum(weights, 0.0), turn.T @ (root.T @ slope)
+    weights = np.maximum(np.linalg.eigvalsh(root.T @ form @ root), 0.0)
+    return weights, np.zeros_like(weights)
 
 
 def asymptotics(
@@ -336,7 +368,7 @@ def asymptotics(
     if pool:
         both = gradient_shared @ curvature / n / m
         spread = spread + both + both.T
-    test = _gradient_test(gradient, unlabeled, spread)
+    test = _gradient_test(gradient, head_map, unlabeled, spread, n)
 
     bias_unlabeled = 0.0
     if test.first_order or head.penalty:
@@ -344,11 +376,12 @@ def asymptotics(
         bias_unlabeled = encoder.second_order_bias(
             source, cross, bool(head.intercept), penalty, np.random.default_rng(random_state)
         )
-    bias_labeled = float((head_map.T @ gradient) @ inverse @ second_order)
+    bias_labeled = float(-stationary @ inverse @ second_order)
     partial = Asymptotics(
         n_unlabeled=m - n if pool else m, n_labeled=n, pool=pool, predictor=predictor,
         curvature=curvature, unlabeled=unlabeled, head_map=head_map, labeled=meat / n,
-        shared=shared / n, gradient=gradient, test=test, bias_unlabeled=bias_unlabeled,
+        shared=shared / n, gradient=gradient, head_gradient=-stationary, test=test,
+        bias_unlabeled=bias_unlabeled,
         bias_labeled=bias_labeled, irreducible=np.nan, residual_df=n - q,
     )  # fmt: skip
     limit = risk + optimism / n - sum(partial.mean_excess())
@@ -365,13 +398,25 @@ def _labeled_chunks(encoder: Encoder, labeled: Labeled) -> Iterator[tuple[Array,
         yield encoder.coordinates(labeled.X[rows]), labeled.y[rows], share[rows]
 
 
-def _gradient_test(gradient: Array, unlabeled: Array, spread: Array) -> GradientTest:
-    statistic = float(gradient @ unlabeled @ gradient)
-    size, axes = np.linalg.eigh(unlabeled)
+def _gradient_test(
+    gradient: Array, head_map: Array, unlabeled: Array, spread: Array, n: int
+) -> GradientTest:
+    outside = null_space(head_map.T)  # what a refit of the head cannot absorb
+    size, axes = np.linalg.eigh(outside.T @ unlabeled @ outside)
     keep = size > 1e-13 * size[-1]
-    root = np.sqrt(size[keep])[:, None] * axes[:, keep].T
-    if not keep.any():
-        return GradientTest(0.0, 1.0, 0.0, False)
-    weights = np.maximum(np.linalg.eigvalsh(root @ spread @ root.T), 0.0)
-    p_value = float(RiskLaw(weights).sf(statistic))
-    return GradientTest(statistic, p_value, float(weights.sum()), p_value < TEST_LEVEL)
+    k = int(keep.sum())
+    if k == 0:
+        return GradientTest(0.0, 1.0, 0.0, "nothing to test", False)
+    root = np.sqrt(size[keep])[:, None] * (outside @ axes[:, keep]).T
+    moved, noise = root @ gradient, root @ spread @ root.T
+    weights = np.maximum(np.linalg.eigvalsh(noise), 0.0)
+    statistic = float(moved @ moved)
+    if n > LABELS_PER_DIRECTION * k and weights[0] > 1e-12 * weights[-1]:
+        ratio = float(moved @ np.linalg.solve(noise, moved)) * (n - k) / (k * (n - 1))
+        p_value = float(fdtrc(k, n - k, ratio))
+        method = f"Wald test with Hotelling's F({k}, {n - k})"
+    else:
+        p_value = float(RiskLaw(weights).sf(statistic))
+        method = f"weighted chi-squares in {k} directions, too many for {n} labels to tell apart"
+    first_order = p_value < TEST_LEVEL
+    return GradientTest(statistic, p_value, float(weights.sum()), method, first_order)

@@ -36,14 +36,16 @@ def _regime(limit: Asymptotics) -> Finding:
         return Finding(
             "note",
             "The target uses directions that pre-training does not learn",
-            f"the Wald test of g = 0 rejects ({p_value}): the learned features are not the best "
-            "ones for this target, and the excess risk has a normal term of order 1/sqrt(m)",
+            f"The test of g = 0 rejects ({p_value}; {test.method}): the learned features are not "
+            "the best ones for this target, and the excess risk has a normal term of order "
+            "1/sqrt(m)",
             "a larger rank or ridge on the raw columns may predict better; compare them",
         )
     return Finding(
         "ok",
-        "The learned features suffice for the target",
-        f"the Wald test of g = 0 does not reject ({p_value}): the excess risk is of order 1/m",
+        "No sign that the target needs more than the learned features",
+        f"The test of g = 0 does not reject ({p_value}; {test.method}): the excess risk is taken "
+        "to be of order 1/m",
     )
 
 

@@ -102,7 +102,7 @@ def summarize(
         "columns standardised": "yes" if encoder.standardized else "no",
         "irreducible mean squared error": f"{2 * limit.irreducible:.4g}",
         "expected mean squared error": f"{2 * risk:.4g}",
-        "Wald test of g = 0": f"p = {test.p_value:.3g}",
+        "test of g = 0": f"p = {test.p_value:.3g} ({test.method})",
         "regime": "first order (g != 0)" if test.first_order else "second order (g = 0)",
     }
     typical = limit.variance(_typical_directions(limit))

@@ -9,7 +9,7 @@ import numpy as np
 from foretell._parameters import Parameters
 from foretell._types import Array
 from foretell.data.sources import Moments, Source
-from foretell.errors import InputError
+from foretell.errors import ConvergenceError, InputError
 from foretell.models import maximum_likelihood as ml
 from foretell.models.factor_encoder import FactorEncoder, RankChoice, standardized
 
@@ -137,7 +137,10 @@ class FactorModel(Parameters):
                 noise = np.full(d, ml.isotropic_noise(values, rank))
                 scaled, count = values / noise, d * rank + 1
             else:
-                noise, _ = ml.diagonal_noise(covariance, rank)
+                try:
+                    noise, _ = ml.diagonal_noise(covariance, rank)
+                except ConvergenceError:
+                    break
                 scaled, count = ml.spectrum(covariance, noise).values, d * rank + d
             count -= rank * (rank - 1) // 2
             loss = ml.negative_log_likelihood(noise, scaled, rank)
@@ -146,4 +149,6 @@ class FactorModel(Parameters):
             if self.noise == "diagonal" and rank >= best + 3:
                 break
         rule = f"smallest Bayesian information criterion among ranks 0 to {max(criterion)}"
+        if max(criterion) < min(bounds) and max(criterion) < best + 3:
+            rule += f" (the likelihood of rank {max(criterion) + 1} did not converge)"
         return best, RankChoice(rule, criterion)

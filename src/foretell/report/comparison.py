@@ -126,21 +126,21 @@ def _verdict(methods: list[Method]) -> tuple[str, bool | None]:
         )
     if best.gap > 0:
         return (
-            f"Pre-training is worth it here: its cross-validated squared error is {change:.0%} "
+            f"Pre-training is worth it here: its cross-validated squared error is {100 * change:.0f} % "
             f"below that of the best alternative, {best.name}.",
             True,
         )
     return (
-        f"Pre-training does not help here: {best.name} has a cross-validated squared error "
-        f"{-best.gap / own.mse:.0%} lower; use that.",
+        f"Pre-training does not help here: {best.name}, has a cross-validated squared error "
+        f"{-100 * best.gap / own.mse:.0f} % lower; use that.",
         False,
     )
 
 
 def _size(own: float, other: float) -> str:
     if own <= other:
-        return f"{(other - own) / other:.0%} below"
-    return f"{(own - other) / other:.0%} above"
+        return f"{100 * (other - own) / other:.0f} % below"
+    return f"{100 * (own - other) / other:.0f} % above"
 
 
 def as_rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""The demonstrations of ``foretell demo``: one where pre-training competes, one where it does not."""
+"""The two demonstrations of ``foretell demo``: pre-training competes, and it does not help."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foretell._types import Array
 from foretell.data.samples import PORTFOLIOS, Demo, demo_fund
@@ -29,7 +29,7 @@ def finance_fund() -> Case:
 
 def energy_fund() -> Case:
     """Energy stocks among all other portfolios: what matters is not in three factors."""
-    return _case("Enrgy", demo_fund("Enrgy", columns="others"))
+    return _case("Enrgy", demo_fund("Enrgy", columns="others", n_labeled=120))
 
 
 DEMOS = (finance_fund, energy_fund)
@@ -45,5 +45,5 @@ def _case(fund: str, demo: Demo) -> Case:
         "independent in level, but calm and stormy years follow each other and tails are heavy: "
         "intervals hold on average, not in every period."
     )
-    table = load(demo.table, demo.target)
+    table = replace(load(demo.table, demo.target), source_name="US stock portfolios")
     return Case(table, FactorModel(rank=3), LinearHead(), demo.truth, description)
