@@ -365,47 +365,60 @@ class FactorEncoder:
     def _through_noise(self, X: Array, Y: Array, weight: Array) -> Array:
         """Effect of each row through log noise and log variance, ``eta @ weight``, (n, k).
 
-        eta is the relative change of noise and scale together. For isotropic noise without
-        standardisation it is the same in every column.
+        eta, shape (n, d), is the relative change of noise and scale together. For isotropic noise
+        without standardisation it is the same in every column.
         """
+        if self.clamped is not None:
+            return self._diagonal_response(X, Y) @ weight
         r, l = self.rank, self.eigenvalues
-        if self.clamped is None:
-            left_over = np.einsum("nj,nj->n", Y[:, r:], Y[:, r:]) - l[r:].sum()
-            count = len(l) - r
-            if not self.standardized:
-                return np.multiply.outer(left_over / count, weight.sum(axis=0))
-            share = (self.eigenvectors[:, r:] ** 2) @ l[r:] / count
-            centered = ((X - self.center) / self.scale) ** 2 - 1.0
-            total = weight.sum(axis=0)
-            mixed = centered @ (weight - np.outer(share, total))
-            return mixed + np.multiply.outer(left_over / count, total)
-        return self._through_diagonal_noise(X, Y, weight)
+        left_over = np.einsum("nj,nj->n", Y[:, r:], Y[:, r:]) - l[r:].sum()
+        total = weight.sum(axis=0)
+        common = np.multiply.outer(left_over / (len(l) - r), total)
+        if not self.standardized:
+            return common
+        share = (self.eigenvectors[:, r:] ** 2) @ l[r:] / (len(l) - r)
+        centered = ((X - self.center) / self.scale) ** 2 - 1.0
+        return common + centered @ (weight - np.outer(share, total))
 
-    def _through_diagonal_noise(self, X: Array, Y: Array, weight: Array) -> Array:
-        r, l, U = self.rank, self.eigenvalues, self.eigenvectors
+    def _diagonal_response(self, X: Array, Y: Array) -> Array:
+        """eta for diagonal noise: the likelihood equations, differentiated in each row."""
         assert self.clamped is not None
+        r, l, U = self.rank, self.eigenvalues, self.eigenvectors
         free, clamped = ~self.clamped, self.clamped
-        hessian = 2.0 * ml.noise_hessian(ml.Spectrum(l, U), r)
-        solved = np.linalg.solve(hessian[np.ix_(free, free)], weight[free])
-        out = np.zeros((len(X), weight.shape[1]))
+        hessian, inverse, turns = self._noise_system
+        outside = U[free, r:]
+        score = (Y[:, r:] @ outside.T) ** 2
+        score -= (outside**2) @ l[r:]
+        for inside_turn, outside_turn in turns:
+            score -= (
+                2.0
+                * ((Y[:, :r] * inside_turn) @ U[free, :r].T)
+                * ((Y[:, r:] * outside_turn) @ outside.T)
+            )
+        eta = np.zeros((len(X), self.n_columns))
         if clamped.any():
             variance = self.noise[clamped] / ml.SMALLEST_UNIQUENESS
-            at_bound = ((X - self.center) / self.scale)[:, clamped] ** 2 / variance - 1.0
-            out += at_bound @ (weight[clamped] - hessian[np.ix_(clamped, free)] @ solved)
-        outside = U[free, r:]
-        left_over = (Y[:, r:] @ outside.T) ** 2 - (outside**2) @ l[r:]
-        out += left_over @ solved
-        top, rest = l[:r, None], l[None, r:]
-        turn = (1.0 - rest) / (rest - top)
-        # A Cauchy-like matrix: a handful of terms reproduces it to rounding.
+            eta[:, clamped] = ((X - self.center) / self.scale)[:, clamped] ** 2 / variance - 1.0
+            score -= eta[:, clamped] @ hessian[np.ix_(clamped, free)]
+        eta[:, free] = score @ inverse
+        return eta
+
+    @cached_property
+    def _noise_system(self) -> tuple[Array, Array, list[tuple[Array, Array]]]:
+        """Twice the noise Hessian, its inverse in the free columns, and the turn of axes.
+
+        The turn of axis j towards i, (1 - l_j) / (l_j - l_i), is a Cauchy-like matrix: a handful
+        of products of one vector inside and one outside reproduce it to rounding.
+        """
+        assert self.clamped is not None
+        r, l = self.rank, self.eigenvalues
+        hessian = 2.0 * ml.noise_hessian(ml.Spectrum(l, self.eigenvectors), r)
+        inverse = np.linalg.inv(hessian[np.ix_(~self.clamped, ~self.clamped)])
+        turn = (1.0 - l[None, r:]) / (l[None, r:] - l[:r, None])
         left, size, right = np.linalg.svd(turn, full_matrices=False)
-        for a, s, b in zip(left.T, size, right, strict=True):
-            if s <= 1e-15 * max(1.0, size[0]):
-                break
-            inner = (Y[:, :r] * (a * s)) @ U[free, :r].T
-            inner *= (Y[:, r:] * b) @ outside.T
-            out -= 2.0 * (inner @ solved)
-        return out
+        keep = size > 1e-15 * max(1.0, size.max(initial=0.0))
+        pairs = zip((left * size).T[keep], right[keep], strict=True)
+        return hessian, inverse, list(pairs)
 
 
 def _mixtures(

@@ -107,7 +107,8 @@ def diagonal_noise(covariance: Array, rank: int, *, max_iterations: int = 500) -
         )
     variance = np.diag(covariance).copy()
     lower, upper = np.log(SMALLEST_UNIQUENESS * variance), np.log(variance)
-    ridge = 1e-3 * variance.mean() if np.linalg.cond(covariance) > 1e10 else 0.0
+    values = np.linalg.eigvalsh(covariance)
+    ridge = 1e-3 * variance.mean() if values[0] < 1e-10 * values[-1] else 0.0
     precision = np.diag(np.linalg.inv(covariance + ridge * np.eye(d)))
     log_noise = np.clip(np.log((1 - rank / (2 * d)) / precision), lower, upper)
     scaled = spectrum(covariance, np.exp(log_noise))

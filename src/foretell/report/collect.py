@@ -180,7 +180,7 @@ def validate(table: Table, estimator: TwoStageRegressor, truth: Array) -> dict[s
         {
             "quantity": "share of variance explained",
             "promised": _percent(1 - expected / np.nanvar(table.y), 1),
-            "observed": _percent(1 - mse / y.var(), 1),
+            "observed": _percent(float(1 - mse / y.var()), 1),
             "ok": None,
         }
     )
@@ -330,7 +330,7 @@ def _eigenvalues(estimator: TwoStageRegressor) -> dict[str, Any] | None:
     }
 
 
-def _percent(share: float, digits: int = 0) -> str:
+def _percent(share: Any, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
