@@ -16,4 +16,4 @@ for n_unlabeled, n_labeled in [(2500, 500), (2500, 1000), (10000, 500)]:
         pop, est, n_unlabeled=n_unlabeled, n_labeled=n_labeled, n_replicates=100, random_state=0
     )
     actual, se = sim.excess_risk.mean(), sim.excess_risk.std() / 10
-    print(f"m={n_unlabeled:5d} n={n_labeled}: forecast {forecast:.5f}, actual {actual:.5f}±{se:.5f}")
+    print(f"m={n_unlabeled} n={n_labeled}: forecast {forecast:.5f}, actual {actual:.5f}±{se:.5f}")

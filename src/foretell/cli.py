@@ -49,7 +49,7 @@ def main() -> None:
 @click.option("--model", type=click.Choice(["factor"]), default="factor", show_default=True)
 @click.option("--rank", default="auto", show_default=True, help="Number of factors, or auto.")
 @click.option("--noise", type=click.Choice(["isotropic", "diagonal"]), default="diagonal",
-              show_default=True, help="Noise of the factor model: alike, or one a column.")  # fmt: skip
+              show_default=True, help="Noise alike in all columns, or one a column.")  # fmt: skip
 @click.option("--penalty", type=float, default=0.0, show_default=True, help="Ridge on the head.")
 @click.option("--drop", multiple=True, help="Column to leave out; repeat for several.")
 @click.option("--unlabeled", type=click.Path(path_type=Path), help="Table with more rows.")

@@ -83,7 +83,7 @@ class FactorModel(Parameters):
             covariance = standardized(sample.covariance, standardize)[1]
             rank, choice = self._choose_rank(covariance, sample, max_rank)
         else:
-            rank, choice = int(self.rank), RankChoice("given", {})
+            rank, choice = int(self.rank), RankChoice("fixed beforehand", {})
         encoder = FactorEncoder.from_moments(
             sample, rank, diagonal=self.noise == "diagonal", standardize=standardize, choice=choice
         )

@@ -229,8 +229,8 @@ class FactorEncoder:
         if gap < 4 * noise_in_gap:
             out.append(Finding(
                 "warning", f"Eigenvalues {r} and {r + 1} are close",
-                f"they differ by {100 * gap:.2g} %, within four standard errors of an eigenvalue "
-                f"({400 * noise_in_gap:.2g} %): which direction belongs to the features is "
+                f"they differ by {100 * gap:.2g}%, within four standard errors of an eigenvalue "
+                f"({400 * noise_in_gap:.2g}%): which direction belongs to the features is "
                 "hardly determined",
                 "choose a rank at a gap of the spectrum",
             ))  # fmt: skip

@@ -15,10 +15,11 @@ from foretell.estimators import TwoStageRegressor
 from foretell.inference.asymptotics import Asymptotics
 from foretell.inference.predictions import Prediction
 from foretell.inference.summary import Summary
-from foretell.report.comparison import Comparison, as_rows, compare
+from foretell.report.comparison import Comparison, as_rows, compare, fit_raw
 
 GRID = 13
 SHOWN_INTERVALS = 20
+REVEALED = 20
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -118,7 +119,7 @@ def collect(
         },
         "eigenvalues": _eigenvalues(estimator),
         "diagnostics": [finding._asdict() for finding in summary.findings],
-        "validation": None if truth is None else validate(table, estimator, truth),
+        "validation": None if truth is None else validate(table, estimator, truth, comparison),
         "provenance": PROVENANCE,
     }
     plain: dict[str, Any] = _plain(run)
@@ -146,8 +147,10 @@ def answer(limit: Asymptotics, summary: Summary, comparison: Comparison) -> list
     return [first, comparison.verdict]
 
 
-def validate(table: Table, estimator: TwoStageRegressor, truth: Array) -> dict[str, Any]:
-    """How predictions, their intervals and the expected risk did on hidden targets."""
+def validate(
+    table: Table, estimator: TwoStageRegressor, truth: Array, comparison: Comparison
+) -> dict[str, Any]:
+    """How predictions, their intervals and the forecast did on hidden targets."""
     hidden = np.isnan(table.y) & ~np.isnan(truth)
     y = truth[hidden]
     prediction = estimator.get_prediction(table.frame(hidden))
@@ -184,11 +187,55 @@ def validate(table: Table, estimator: TwoStageRegressor, truth: Array) -> dict[s
             "ok": None,
         }
     )
+    rows.append(_doubled(table, estimator, truth))
+    for method in comparison.methods:
+        if method.kind in ("ridge", "ols"):
+            observed = _alternative(method.kind, table, truth)
+            rows.append(
+                {
+                    "quantity": f"mean squared error of {method.name}",
+                    "promised": f"{method.mse:.3g} by cross-validation",
+                    "observed": f"{observed:.3g}",
+                    "ok": None,
+                }
+            )
     text = (
         f"{len(y):,} targets of this table are known but were hidden from the fit. They say how "
         "far the promises hold."
     )
     return {"text": text, "rows": rows}
+
+
+def _doubled(table: Table, estimator: TwoStageRegressor, truth: Array) -> dict[str, Any]:
+    """The forecast for twice the labels against what they give, over random further labels."""
+    limit: Asymptotics = estimator.asymptotics_
+    rng = np.random.default_rng(estimator.random_state)
+    features = estimator.encoder_.encode(table.X)
+    known = np.flatnonzero(~np.isnan(table.y))
+    hidden = np.flatnonzero(np.isnan(table.y) & ~np.isnan(truth))
+    more = min(limit.n_labeled, len(hidden) // 2)
+    errors = []
+    for _ in range(REVEALED):
+        order = rng.permutation(hidden)
+        train, test = np.concatenate([known, order[:more]]), order[more:]
+        fit = estimator.head_.fit(features[train], truth[train])
+        predicted = features[test] @ fit.coef + fit.intercept
+        errors.append(float(np.mean((truth[test] - predicted) ** 2)))
+    n = limit.n_labeled + more
+    promised = 2 * (limit.irreducible + sum(limit.mean_excess(limit.n_unlabeled - more, n)))
+    return {
+        "quantity": f"mean squared error with {n:,} labels (forecast)",
+        "promised": f"{promised:.3g}",
+        "observed": f"{np.mean(errors):.3g}, average of {REVEALED} draws of further labels",
+        "ok": bool(abs(np.mean(errors) - promised) < 4 * _expected_se(estimator)),
+    }
+
+
+def _alternative(kind: str, table: Table, truth: Array) -> float:
+    """Mean squared error on hidden targets of what pre-training replaces."""
+    known, hidden = ~np.isnan(table.y), np.isnan(table.y) & ~np.isnan(truth)
+    predicted = fit_raw(kind, table.X[known], table.y[known], table.X[hidden])
+    return float(np.mean((truth[hidden] - predicted) ** 2))
 
 
 def _expected_se(estimator: TwoStageRegressor) -> float:
@@ -200,7 +247,7 @@ def _expected_se(estimator: TwoStageRegressor) -> float:
 def _change(gain: float, total: float) -> tuple[str, str]:
     verb = "lower" if gain > -5e-4 * total else "raise"
     share = abs(gain) / total
-    return verb, f"by {_percent(share, 1)}" if share >= 5e-4 else "by less than 0.1 %"
+    return verb, f"by {_percent(share, 1)}" if share >= 5e-4 else "by less than 0.1%"
 
 
 def _round(count: int) -> int:
@@ -214,8 +261,8 @@ def _split(limit: Asymptotics, estimator: TwoStageRegressor, table: Table) -> di
     labeled, unlabeled, shared = prediction.parts
     total = prediction.parts.total
     rows = []
-    for name, q in (("a row with small variance (10 %)", 0.1), ("a median row", 0.5),
-                    ("a row with large variance (90 %)", 0.9)):  # fmt: skip
+    for name, q in (("a row with small variance (10%)", 0.1), ("a median row", 0.5),
+                    ("a row with large variance (90%)", 0.9)):  # fmt: skip
         i = int(np.argsort(total)[int(q * (len(total) - 1))])
         title = f"variance, prediction of {name}"
         rows.append(_split_row(title, labeled[i], unlabeled[i], shared[i]))
@@ -326,12 +373,12 @@ def _eigenvalues(estimator: TwoStageRegressor) -> dict[str, Any] | None:
         "values": values[:100],
         "rank": estimator.encoder_.rank,
         "noise": 1.0,
-        "note": "in units of the noise variance; " + estimator.encoder_.rank_rule,
+        "note": f"In units of the noise variance. Rank: {estimator.encoder_.rank_rule}.",
     }
 
 
 def _percent(share: Any, digits: int = 0) -> str:
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}%"
 
 
 def _plain(value: Any) -> Any:

@@ -73,9 +73,8 @@ def compare(
         predicted["mean"] = np.full(len(test), y[train].mean())
         varying = np.ptp(X[train], axis=0) > 0
         inside, outside = X[train][:, varying], X[test][:, varying]
-        predicted["ridge"] = _ridge(inside, y[train], outside)
-        if smallest > d + 1:
-            predicted["ols"] = LinearRegression().fit(inside, y[train]).predict(outside)
+        for kind in ("ridge", "ols") if smallest > d + 1 else ("ridge",):
+            predicted[kind] = fit_raw(kind, inside, y[train], outside)
         for kind, values in predicted.items():
             errors[kind][test] = (y[test] - values) ** 2
     names = {
@@ -101,7 +100,20 @@ def compare(
     return Comparison(methods, how, verdict, worth_it)
 
 
-def _ridge(inside: Array, target: Array, outside: Array) -> Array:
+def fit_raw(kind: str, inside: Array, target: Array, outside: Array) -> Array:
+    """Predictions of ridge (tuned penalty) or least squares on the raw columns.
+
+    Parameters
+    ----------
+    kind
+        ``"ridge"`` or ``"ols"``.
+    inside, target
+        Rows to fit, shape (n, d), and their targets, shape (n,).
+    outside
+        Rows to predict, shape (k, d).
+    """
+    if kind == "ols":
+        return LinearRegression().fit(inside, target).predict(outside)
     model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
     with warnings.catch_warnings():
         # An ill-conditioned grid point is one that leave-one-out does not choose.
@@ -126,21 +138,21 @@ def _verdict(methods: list[Method]) -> tuple[str, bool | None]:
         )
     if best.gap > 0:
         return (
-            f"Pre-training is worth it here: its cross-validated squared error is {100 * change:.0f} % "
-            f"below that of the best alternative, {best.name}.",
+            "Pre-training is worth it here: its cross-validated squared error is "
+            f"{100 * change:.0f}% below that of the best alternative, {best.name}.",
             True,
         )
     return (
-        f"Pre-training does not help here: {best.name}, has a cross-validated squared error "
-        f"{-100 * best.gap / own.mse:.0f} % lower; use that.",
+        f"Pre-training does not help here: {best.name}, has a cross-validated squared "
+        f"error {-100 * best.gap / own.mse:.0f}% lower; use that.",
         False,
     )
 
 
 def _size(own: float, other: float) -> str:
     if own <= other:
-        return f"{100 * (other - own) / other:.0f} % below"
-    return f"{100 * (own - other) / other:.0f} % above"
+        return f"{100 * (other - own) / other:.0f}% below"
+    return f"{100 * (own - other) / other:.0f}% above"
 
 
 def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
