@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import narwhals as nw
+import narwhals.stable.v2 as nw
 import numpy as np
 
 from foretell._parameters import Parameters
@@ -20,7 +20,7 @@ from foretell.data.sources import (
     SelectedSource,
     Source,
 )
-from foretell.data.tables import design_matrix, is_frame
+from foretell.data.tables import design_matrix, is_frame, numbers_of, refusal_of
 from foretell.errors import InputError
 from foretell.heads import LinearHead
 from foretell.inference.asymptotics import Asymptotics, Labeled, asymptotics
@@ -133,6 +133,7 @@ class TwoStageRegressor(Parameters):
         X_unlabeled
             Further unlabeled rows: array, data frame or :class:`~foretell.data.sources.Source`.
         """
+        self.__dict__.pop("asymptotics_", None)
         rows, names = self._rows(X, reset=True)
         target = _target(y, len(rows))
         weights = _weights(sample_weight, len(rows))
@@ -333,6 +334,9 @@ class TwoStageRegressor(Parameters):
         if not plain:
             from sklearn.utils import check_array
 
+            X = np.asarray(X) if isinstance(X, list | tuple) else X
+            if isinstance(X, np.ndarray) and X.ndim == 2:
+                _check_cells(X)
             X = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=self)
         check_values(X, where="X")
         return X
@@ -382,6 +386,25 @@ class TwoStageRegressor(Parameters):
         self.intercept_ = float(intercept)
 
 
+def _check_cells(X: Array) -> None:
+    """Refuse integers that float64 cannot hold, and columns of text, before they are converted."""
+    if X.dtype.kind in "iu":
+        check_values(X)
+    if X.dtype.kind not in "OUS":
+        return
+    text = {}
+    for j, column in enumerate(X.T):
+        for i, cell in enumerate(column):
+            if isinstance(cell, str | bytes):
+                text[j] = f"column {j}: text, e.g. {cell!r} in row {i}"
+                break
+    if text:
+        raise InputError(
+            f"{len(text)} of {X.shape[1]} columns cannot be used as numbers: "
+            f"{'; '.join(list(text.values())[:20])}; encode them as numbers, or leave them out"
+        )
+
+
 def _target(y: Any, n_rows: int) -> Array:
     if y is None:
         raise InputError(
@@ -389,9 +412,9 @@ def _target(y: Any, n_rows: int) -> Array:
             "a row, missing (NaN) where the row is unlabeled"
         )
     if isinstance(series := nw.from_native(y, series_only=True, pass_through=True), nw.Series):
-        if not (series.dtype.is_numeric() or series.dtype in (nw.Boolean, nw.Object)):
-            raise InputError(f"the target has type {series.dtype}; expected numbers")
-        y = series.to_numpy() if series.dtype == nw.Object else series.cast(nw.Float64).to_numpy()
+        if why := refusal_of(series):
+            raise InputError(f"the target is not numeric: {why}; expected numbers, or missing")
+        y = numbers_of(series)
     if not (type(y) is np.ndarray and y.ndim == 1):
         from sklearn.utils import column_or_1d
 

@@ -267,7 +267,7 @@ def design_matrix(
     """
     frame = as_frame(frame)
     names = _known(columns, frame.columns, "columns") if columns is not None else frame.columns
-    if bad := {repr(c): why for c in names if (why := _refusal(frame[c]))}:
+    if bad := {repr(c): why for c in names if (why := refusal_of(frame[c]))}:
         raise InputError(
             f"{len(bad)} of {len(names)} columns cannot be used as numbers: {reasons(bad)}; "
             f"encode them as numbers, or leave them out with drop=[{', '.join(bad)}] (--drop)"
@@ -276,7 +276,7 @@ def design_matrix(
     if X is None or X.dtype != np.float64 or not X.flags.c_contiguous:
         X = np.empty((len(frame), len(names)))
         for j in range(0, len(names), 8):  # a cache line of columns at a time
-            X[:, j : j + 8] = np.array([_numbers(frame[c]) for c in names[j : j + 8]]).T
+            X[:, j : j + 8] = np.array([numbers_of(frame[c]) for c in names[j : j + 8]]).T
     for j, c in enumerate(names):
         if c in ("", "Unnamed: 0") and len(X) > 2 and np.all(np.diff(X[:, j]) == 1):
             raise InputError(
@@ -291,15 +291,16 @@ def _one_block(frame: Frame, names: Sequence[str]) -> bool:
     return frame.implementation.is_pandas() and {frame.schema[c] for c in names} == {nw.Float64()}
 
 
-def _numbers(column: nw.Series[Any]) -> Matrix:
+def numbers_of(column: nw.Series[Any]) -> Matrix:
+    """Cells of a column that :func:`refusal_of` accepts, missing ones as NaN, shape (N,)."""
     if column.null_count() == len(column):
         return np.full(len(column), math.nan)
     if column.dtype == nw.Object:
-        return np.array([math.nan if v is None else float(v) for v in column.to_list()])
+        return np.array([math.nan if _is_missing(v) else float(v) for v in column.to_list()])
     return np.asarray(column.cast(nw.Float64).to_numpy(), dtype=np.float64)
 
 
-def _refusal(column: nw.Series[Any]) -> str:
+def refusal_of(column: nw.Series[Any]) -> str:
     """Why a column cannot be used as numbers, or nothing."""
     kind = column.dtype
     if column.null_count() == len(column) or kind == nw.Boolean or kind.is_float():
@@ -307,7 +308,7 @@ def _refusal(column: nw.Series[Any]) -> str:
     if kind == nw.String:
         return _text_refusal(column.to_list())
     if kind == nw.Object:
-        return _object_refusal([v for v in column.to_list() if v is not None])
+        return _object_refusal([v for v in column.to_list() if not _is_missing(v)])
     if kind.is_integer():
         return integer_refusal([column.min(), column.max()])
     if kind.is_numeric():
@@ -316,6 +317,10 @@ def _refusal(column: nw.Series[Any]) -> str:
         native = column.to_native()
         return str(native.type if hasattr(native, "type") else native.dtype)
     return type(kind).__name__.lower()
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def _object_refusal(values: Sequence[Any]) -> str:
@@ -459,12 +464,12 @@ def split_target(table: Any, target: str) -> tuple[Frame, Matrix]:
     """
     frame = as_frame(table)
     (target,) = _known([target], frame.columns, "target")
-    if why := _refusal(frame[target]):
+    if why := refusal_of(frame[target]):
         raise InputError(
             f"the target {target!r} is not numeric: {why}; expected numbers, with missing cells in "
             "the unlabeled rows (classes are for TwoStageClassifier; two classes may be coded 0, 1)"
         )
-    y = _numbers(frame[target])
+    y = numbers_of(frame[target])
     infinite = np.flatnonzero(np.isinf(y))
     if infinite.size:
         raise InputError(

@@ -292,7 +292,7 @@ class FactorEncoder:
         covariance = self._raw_covariance()
         out: list[float] = []
         for shift, turn in zip(first, second, strict=True):
-            if not turn.any():
+            if np.linalg.norm(turn) <= 1e-10 * np.linalg.norm(covariance):  # repeated rows cancel
                 out.append(0.0)
                 continue
             step = 1e-3 * np.linalg.norm(covariance) / np.linalg.norm(turn)

@@ -59,18 +59,18 @@ class Group:
         linearly dependent columns).
         """
         point = self._checked(point)
-        moves = np.stack([point @ k for k in self.generators()]) if self.dimension else None
-        if moves is None:
+        if not self.dimension or not point.size:
             return np.zeros((0, *point.shape))
-        flat = moves.reshape(len(moves), -1)
+        flat = np.stack([(point @ k).reshape(-1) for k in self.generators()])
         _, size, basis = np.linalg.svd(flat, full_matrices=False)
         keep = size > size.max(initial=0.0) * 1e-10
-        return basis[keep].reshape(-1, *point.shape)
+        return basis[keep].reshape(int(keep.sum()), *point.shape)
 
     def horizontal(self, point: Array, tangent: Array) -> Array:
         """Component of the tangent that is orthogonal to the orbit, same shape as the point."""
         point = self._checked(point)
-        basis = self.vertical(point).reshape(-1, point.size)
+        basis = self.vertical(point)
+        basis = basis.reshape(len(basis), point.size)
         flat = np.asarray(tangent, dtype=np.float64).reshape(-1)
         return (flat - basis.T @ (basis @ flat)).reshape(point.shape)
 
@@ -88,7 +88,8 @@ class Group:
 
     def _cross(self, point: Array, reference: Array) -> Array:
         point, reference = self._checked(point), self._checked(reference)
-        return point.reshape(-1, self.rank).T @ reference.reshape(-1, self.rank)
+        flat = int(np.prod(point.shape[:-1])), self.rank
+        return point.reshape(flat).T @ reference.reshape(flat)
 
 
 class Trivial(Group):
