@@ -309,6 +309,8 @@ def asymptotics(
     penalty = head.penalty_matrix(q)
     response = head_map @ np.linalg.inv(head_map.T @ curvature @ head_map + penalty)
 
+    touched = 1 + int(np.flatnonzero(response.any(axis=1))[-1]) if q else 0
+
     gradient = np.zeros(P)
     labeled_hessian = np.zeros((q, q))
     risk = 0.0
@@ -326,7 +328,7 @@ def asymptotics(
         u = encoder.influence(X, fit.coef, coordinates=t)
         pulled = u @ (curvature @ head_map)
         pulled[:, q - fit.coef.shape[0] :] += encoder.influence_adjoint(X, gradient, coordinates=t)
-        u -= pulled @ response.T
+        u[:, :touched] -= pulled @ response[:touched].T
         if weights is not None:
             u *= (weights * (encoder.n_rows / encoder.total_weight))[:, None]
         return u

@@ -135,10 +135,8 @@ class FactorEncoder:
 
     def coordinates(self, X: Array) -> Array:
         """t(x) of every row, shape (n, 1 + d)."""
-        out = np.empty((len(X), 1 + self.n_columns))
+        out = (X - self.center) @ self._padded_projection
         out[:, 0] = 1.0
-        np.matmul(X, self._projection, out=out[:, 1:])
-        out[:, 1:] -= self.center @ self._projection
         return out
 
     def encode(self, X: Array) -> Array:
@@ -172,7 +170,9 @@ class FactorEncoder:
         out[:, 1 : 1 + r] -= np.diag(ratio)[:r] * self.eigenvalues[:r] * coef
         U = self.eigenvectors
         weight = -0.5 * U * (U[:, :r] @ (turn * coef).T)
-        out[:, 1:] += self._through_noise(X, Y, weight)
+        if self.clamped is None and not self.standardized:
+            weight = weight[:, :r]  # a common factor of the noise moves nothing outside the span
+        out[:, 1 : 1 + weight.shape[1]] += self._through_noise(X, Y, weight)
         return out
 
     def influence_adjoint(
@@ -336,6 +336,10 @@ class FactorEncoder:
     def _projection(self) -> Array:
         """Centred rows times this are the coordinates after the first, shape (d, d)."""
         return self.eigenvectors / (self.scale * np.sqrt(self.noise))[:, None]
+
+    @cached_property
+    def _padded_projection(self) -> Array:
+        return np.concatenate([np.zeros((self.n_columns, 1)), self._projection], axis=1)
 
     @cached_property
     def _gain(self) -> Array:
