@@ -136,6 +136,14 @@ class PretrainingModel(Protocol):
     """What learns a representation from unlabeled rows."""
 
     def fit(
-        self, source: Source, *, standardize: bool = False, max_rank: int | None = None
+        self,
+        source: Source,
+        *,
+        standardize: bool = False,
+        center: bool = True,
+        max_rank: int | None = None,
     ) -> Encoder:
-        """Fit to a sample; ``max_rank`` bounds an automatic choice of the rank."""
+        """Fit to a sample; ``max_rank`` bounds an automatic choice of the rank.
+
+        Without ``center`` the columns are taken to have mean zero.
+        """

@@ -46,6 +46,8 @@ def main() -> None:
               show_default=True, help="HTML file to write.")  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(path_type=Path),
               help="Also write the numbers to this file.")  # fmt: skip
+@click.option("--predictions", type=click.Path(path_type=Path),
+              help="Also write a prediction with intervals for every row.")  # fmt: skip
 @click.option("--model", type=click.Choice(["factor"]), default="factor", show_default=True)
 @click.option("--rank", default="auto", show_default=True, help="Number of factors, or auto.")
 @click.option("--noise", type=click.Choice(["isotropic", "diagonal"]), default="diagonal",
@@ -61,6 +63,7 @@ def report(
     target: str,
     output: Path,
     json_path: Path | None,
+    predictions: Path | None,
     model: str,
     rank: str,
     noise: Literal["isotropic", "diagonal"],
@@ -78,9 +81,9 @@ def report(
     """
     from foretell.report.files import check_writable
 
-    check_writable(output)
-    if json_path is not None:
-        check_writable(json_path)
+    for path in (output, json_path, predictions):
+        if path is not None:
+            check_writable(path)
     with progress() as advance:
         advance("read the table")
         from foretell.data import tables
@@ -98,13 +101,16 @@ def report(
                 "is no unlabeled row to learn from; leave the target missing where it is not "
                 "known, or give more rows with --unlabeled"
             )
-        run = _run(
+        estimator = _fit(
             data, FactorModel(_rank(rank), noise), LinearHead(penalty), X_unlabeled=more,
             pool=not no_pool, standardize=not no_standardize, seed=seed, advance=advance,
         )  # fmt: skip
+        run = _collect(data, estimator, advance=advance)
         advance("write the report")
         _write(run, output, json_path)
-    click.echo("\n".join(run["answer"]))
+        if predictions is not None:
+            _write_predictions(data, estimator, predictions)
+    _tell(run)
     click.echo(f"Report: {output}")
 
 
@@ -114,10 +120,10 @@ def report(
 @click.option("--json", "json_path", type=click.Path(path_type=Path),
               help="Also write the numbers to this file.")  # fmt: skip
 def demo(output: Path, json_path: Path | None) -> None:
-    """Run the main job on bundled real data, where pre-training helps and where it does not.
+    """Run the main job on bundled real data, where pre-training is level with ridge and where not.
 
     Writes the report of a fund with a short history among markets with a long one, and beside
-    it (named *-no-help.html) one of a table where pre-training does not help.
+    it (named *-no-help.html) one of a fund for which pre-training does not help.
     """
     from foretell.report.demo import DEMOS
     from foretell.report.files import check_writable
@@ -131,14 +137,15 @@ def demo(output: Path, json_path: Path | None) -> None:
         with progress() as advance:
             advance("read bundled data")
             case = make()
-            run = _run(
-                case.table, case.model, case.head, truth=case.truth, advance=advance,
-                description=case.description,
+            estimator = _fit(case.table, case.model, case.head, advance=advance)
+            run = _collect(
+                case.table, estimator, truth=case.truth, description=case.description,
+                advance=advance,
             )  # fmt: skip
             advance("write the report")
             _write(run, path, numbers)
         click.echo(case.description)
-        click.echo("\n".join(run["answer"]))
+        _tell(run)
         for row in (run["validation"] or {"rows": []})["rows"]:
             click.echo(f"  {row['quantity']}: promised {row['promised']}, {row['observed']}")
         click.echo(f"Report: {path}\n")
@@ -204,7 +211,7 @@ def progress(total: int = STEPS) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _run(
+def _fit(
     data: Any,
     model: Any,
     head: Any,
@@ -213,20 +220,50 @@ def _run(
     pool: bool = True,
     standardize: bool = True,
     seed: int = 0,
-    truth: Any = None,
-    description: str | None = None,
     advance: Callable[[str], None],
-) -> dict[str, Any]:
-    """Fit a :class:`~foretell.data.tables.Table` and collect its report."""
-    advance("load the numerical libraries")
-    from foretell.estimators import TwoStageRegressor
-    from foretell.report.collect import collect
-
+) -> Any:
+    """Fit to a :class:`~foretell.data.tables.Table`."""
     advance("fit both stages")
+    from foretell.estimators import TwoStageRegressor
+
     estimator = TwoStageRegressor(
         model, head, pool=pool, standardize=standardize, random_state=seed
-    ).fit(data.frame(), data.y, X_unlabeled=X_unlabeled)
-    return collect(data, estimator, truth=truth, description=description, advance=advance)
+    )
+    return estimator.fit(data.frame(), data.y, X_unlabeled=X_unlabeled)
+
+
+def _collect(data: Any, estimator: Any, **options: Any) -> dict[str, Any]:
+    from foretell.report.collect import collect
+
+    return collect(data, estimator, **options)
+
+
+def _tell(run: dict[str, Any]) -> None:
+    """The answer, and every finding that is not simply fine."""
+    click.echo("\n".join(run["answer"]))
+    for finding in run["diagnostics"]:
+        if finding["level"] != "ok":
+            click.echo(f"  [{finding['level']}] {finding['title']}: {finding['text']}")
+            if finding["cure"]:
+                click.echo(f"      -> {finding['cure']}")
+
+
+def _write_predictions(data: Any, estimator: Any, path: Path) -> None:
+    import io
+
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    from foretell.report.files import write_bytes
+
+    table = estimator.get_prediction(data.frame()).summary_frame()
+    table = table.add_column(0, "row", pa.array(range(len(table))))
+    buffer = io.BytesIO()
+    if path.suffix.lower() == ".parquet":
+        parquet.write_table(table, buffer)
+    else:
+        csv.write_csv(table, buffer)
+    write_bytes(buffer.getvalue(), path)
 
 
 def _rank(text: str) -> int | Literal["auto"]:

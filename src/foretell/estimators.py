@@ -43,7 +43,8 @@ class TwoStageRegressor(Parameters):
     model
         Pre-training model; None is ``FactorModel()``.
     head
-        Head; None is ``LinearHead()``.
+        Head; None is ``LinearHead()``. Without an intercept, columns and target are taken to have
+        mean zero, in pre-training too.
     pool
         Whether labeled rows also enter pre-training.
     standardize
@@ -111,6 +112,14 @@ class TwoStageRegressor(Parameters):
         self.inference = inference
         self.random_state = random_state
 
+    def set_params(self, **params: Any) -> TwoStageRegressor:
+        """Set parameters by name; ``head__penalty`` sets that of the head, default or not."""
+        if self.model is None and any(name.startswith("model__") for name in params):
+            self.model = FactorModel()
+        if self.head is None and any(name.startswith("head__") for name in params):
+            self.head = LinearHead()
+        return super().set_params(**params)
+
     def fit(
         self,
         X: Any,
@@ -158,11 +167,22 @@ class TwoStageRegressor(Parameters):
             )
         check_columns(source.moments, names)
         total = float(n) if labeled.weights is None else float(labeled.weights.sum())
+        for name, part in (("model", self.model), ("head", self.head)):
+            if part is not None and (isinstance(part, type) or not hasattr(part, "fit")):
+                raise InputError(
+                    f"{name} is {part!r}; expected an object such as FactorModel(rank=3) or "
+                    "LinearHead(penalty=0.1), or None for the default"
+                )
+        if self.standardize not in (True, False, "auto"):
+            raise InputError(f"standardize is True, False or 'auto'; found {self.standardize!r}")
         model = self.model_ = FactorModel() if self.model is None else self.model
         head = self.head_ = LinearHead() if self.head is None else self.head
         self.standardized_ = is_frame(X) if self.standardize == "auto" else bool(self.standardize)
         self.encoder_ = model.fit(
-            source, standardize=self.standardized_, max_rank=max(1, int(total) // 5)
+            source,
+            standardize=self.standardized_,
+            center=bool(head.intercept),
+            max_rank=max(1, int(total) // 5),
         )
         self.head_fit_ = self._fit_head(head, labeled)
         self.n_labeled_ = n
@@ -192,7 +212,8 @@ class TwoStageRegressor(Parameters):
         limit = self._limit()
         rows, _ = self._rows(X, reset=False)
         backend = backend_of(X) or self.backend_
-        return predict(limit, self.encoder_.coordinates(rows), backend)
+        index = X.index if backend_of(X) == "pandas" else None
+        return predict(limit, self.encoder_.coordinates(rows), backend=backend, index=index)
 
     def excess_risk(
         self, *, n_unlabeled: float | None = None, n_labeled: float | None = None
@@ -209,11 +230,14 @@ class TwoStageRegressor(Parameters):
     def forecast(
         self,
         *,
-        n_unlabeled: Sequence[float] | None = None,
-        n_labeled: Sequence[float] | None = None,
+        n_unlabeled: float | Sequence[float] | None = None,
+        n_labeled: float | Sequence[float] | None = None,
         quantiles: Sequence[float] = (0.05, 0.95),
     ) -> Any:
-        """Expected risk, its parts and quantiles for other numbers of rows, as a data frame.
+        """Expected error, its parts and quantiles for other numbers of rows, as a data frame.
+
+        ``mse`` is the expected mean squared error; ``risk`` and everything after it are in units
+        of the risk, which is half of it.
 
         Parameters
         ----------
@@ -222,18 +246,27 @@ class TwoStageRegressor(Parameters):
             the fit.
         quantiles
             Of the risk, over repetitions of the whole study; empty for none.
+
+        Returns
+        -------
+        data frame
+            One row a pair: ``n_unlabeled``, ``n_labeled``, ``mse``, ``risk``, ``excess`` (risk
+            above that of endless data), its parts ``excess_labeled`` and ``excess_unlabeled``, and
+            ``risk_q5``, ``risk_q95`` for the quantiles asked for.
         """
         limit = self._limit()
         pairs = [
-            (float(m), float(n))
-            for m in ([self.n_unlabeled_] if n_unlabeled is None else n_unlabeled)
-            for n in ([self.n_labeled_] if n_labeled is None else n_labeled)
+            (m, n)
+            for m in _listed(self.n_unlabeled_ if n_unlabeled is None else n_unlabeled)
+            for n in _listed(self.n_labeled_ if n_labeled is None else n_labeled)
         ]
-        means = np.array([limit.mean_excess(*pair) for pair in pairs])
+        means = np.array([limit.mean_excess(*pair) for pair in pairs]).reshape(-1, 2)
+        risk = limit.irreducible + means.sum(axis=1)
         table = {
             "n_unlabeled": [m for m, _ in pairs],
             "n_labeled": [n for _, n in pairs],
-            "risk": limit.irreducible + means.sum(axis=1),
+            "mse": 2.0 * risk,
+            "risk": risk,
             "excess": means.sum(axis=1),
             "excess_labeled": means[:, 0],
             "excess_unlabeled": means[:, 1],
@@ -246,11 +279,13 @@ class TwoStageRegressor(Parameters):
 
     def diagnose(self) -> list[Finding]:
         """Findings about the fit, most serious first, each with what to do about it."""
-        return findings(self.encoder_, self._limit(), self.feature_names_)
+        limit = self._limit()
+        return findings(self.encoder_, limit, self.feature_names_)
 
     def summary(self) -> Summary:
         """Tables of the fit: stage split, naive beside two-stage errors, regime, findings."""
-        return summarize(self.encoder_, self._limit(), self.feature_names_, self.diagnose())
+        limit = self._limit()
+        return summarize(self.encoder_, limit, self.feature_names_, self.diagnose())
 
     @property
     def feature_names_(self) -> list[str]:
@@ -265,6 +300,11 @@ class TwoStageRegressor(Parameters):
         predicted = self.predict(X)
         target = _target(y, len(predicted))
         weights = _weights(sample_weight, len(target))
+        if np.isnan(target).all():
+            raise InputError(
+                f"none of the {len(target)} rows to score has a target; score labeled rows, and "
+                "shuffle before cross-validation if they come first or last in the table"
+            )
         share = np.where(np.isnan(target), 0.0, 1.0 if weights is None else weights)
         target = np.where(np.isnan(target), predicted, target)
         center = np.average(target, weights=share)
@@ -386,6 +426,10 @@ class TwoStageRegressor(Parameters):
         self.intercept_ = float(intercept)
 
 
+def _listed(sizes: float | Sequence[float]) -> list[Any]:
+    return np.atleast_1d(np.asarray(sizes)).tolist()
+
+
 def _check_cells(X: Array) -> None:
     """Refuse integers that float64 cannot hold, and columns of text, before they are converted."""
     if X.dtype.kind in "iu":
@@ -471,6 +515,11 @@ def _compare_names(found: list[str], expected: list[str]) -> None:
         message += "".join(f"- {n}\n" for n in missing[:5])
     if not unseen and not missing:
         message += "Feature names must be in the same order as they were in fit.\n"
+        k = next(
+            k for k, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]
+        )
+        message += f"Column {k} is {found[k]!r}, expected {expected[k]!r}.\n"
+    message += "Select the columns of the fit: X[list(estimator.feature_names_in_)]"
     raise InputError(message)
 
 

@@ -184,4 +184,4 @@ def leave_out(names: Sequence[str] | None, columns: Iterable[Any]) -> str:
     """How to leave these columns out."""
     if names is None:
         return "leave these columns out"
-    return f"leave the columns out with drop=[{listed(names[j] for j in columns)}] (--drop)"
+    return f"leave out {listed(names[j] for j in columns)} (--drop on the command line)"

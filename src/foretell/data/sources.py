@@ -36,6 +36,11 @@ class Moments(NamedTuple):
     mean: Array
     covariance: Array
 
+    def about_origin(self) -> Moments:
+        """The same with second moments about zero in place of the mean and the covariance."""
+        second = self.covariance + np.outer(self.mean, self.mean)
+        return self._replace(mean=np.zeros_like(self.mean), covariance=second)
+
 
 class Source(ABC):
     """A sample that can be walked through, chunk by chunk, any number of times."""

@@ -270,7 +270,7 @@ def design_matrix(
     if bad := {repr(c): why for c in names if (why := refusal_of(frame[c]))}:
         raise InputError(
             f"{len(bad)} of {len(names)} columns cannot be used as numbers: {reasons(bad)}; "
-            f"encode them as numbers, or leave them out with drop=[{', '.join(bad)}] (--drop)"
+            f"encode them as numbers, or leave them out (--drop on the command line)"
         )
     X = frame.select(names).to_numpy() if _one_block(frame, names) else None
     if X is None or X.dtype != np.float64 or not X.flags.c_contiguous:
@@ -467,7 +467,7 @@ def split_target(table: Any, target: str) -> tuple[Frame, Matrix]:
     if why := refusal_of(frame[target]):
         raise InputError(
             f"the target {target!r} is not numeric: {why}; expected numbers, with missing cells in "
-            "the unlabeled rows (classes are for TwoStageClassifier; two classes may be coded 0, 1)"
+            "the unlabeled rows (two classes may be coded 0, 1)"
         )
     y = numbers_of(frame[target])
     infinite = np.flatnonzero(np.isinf(y))

@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import block_diag, null_space
+from scipy.linalg import block_diag, null_space, orth
 from scipy.special import fdtrc
 
 from foretell._types import Array
@@ -203,7 +203,10 @@ class Asymptotics:
 
     @cached_property
     def _unlabeled_modes(self) -> _Modes:
-        slope = self.first_order_factor * self.gradient
+        # A refit of the head absorbs what lies in its span, up to the penalty.
+        span = orth(self.head_map)
+        inside = span @ (span.T @ self.gradient)
+        slope = inside + self.first_order_factor * (self.gradient - inside)
         weights, linear, whitener = _modes(self.unlabeled, self.curvature, slope)
         return _Modes(weights, linear, whitener @ self.shared)
 

@@ -14,7 +14,7 @@ from foretell.errors import InputError
 from foretell.inference.asymptotics import Asymptotics, Parts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """Predictions of some rows and where their uncertainty comes from.
 
@@ -28,8 +28,8 @@ class Prediction:
         Variance of the target around the best predictor on these features.
     residual_df, pretraining_df
         Degrees of freedom of the two stages.
-    backend
-        Data frame library of :meth:`summary_frame`.
+    backend, index
+        Data frame library of :meth:`summary_frame`, and its index if that is pandas.
     """
 
     mean: Array
@@ -38,6 +38,10 @@ class Prediction:
     residual_df: int
     pretraining_df: float
     backend: str | None = None
+    index: Any = None
+
+    def __repr__(self) -> str:
+        return f"Prediction of {len(self.mean)} rows; see summary_frame(), conf_int(), pred_int()"
 
     @property
     def se(self) -> Array:
@@ -69,7 +73,7 @@ class Prediction:
     def summary_frame(self, level: float = 0.95) -> Any:
         """Everything above as a data frame, one row a prediction."""
         confidence, prediction = self.conf_int(level), self.pred_int(level)
-        return to_frame(
+        frame = to_frame(
             {
                 "mean": self.mean,
                 "se": self.se,
@@ -81,6 +85,9 @@ class Prediction:
             },
             self.backend,
         )
+        if self.index is not None:
+            frame.index = self.index
+        return frame
 
     def _interval(self, deviation: Array, level: float) -> Array:
         half = stdtrit(self._degrees(), 0.5 + _checked(level) / 2) * deviation
@@ -95,7 +102,9 @@ class Prediction:
         return np.asarray(np.maximum(degrees, 1.0))
 
 
-def predict(asymptotics: Asymptotics, coordinates: Array, backend: str | None = None) -> Prediction:
+def predict(
+    asymptotics: Asymptotics, coordinates: Array, *, backend: str | None = None, index: Any = None
+) -> Prediction:
     """Prediction at rows given by their coordinates t, shape (k, P)."""
     m, _ = asymptotics.stage_sizes()
     return Prediction(
@@ -105,6 +114,7 @@ def predict(asymptotics: Asymptotics, coordinates: Array, backend: str | None = 
         residual_df=asymptotics.residual_df,
         pretraining_df=m - 1.0,
         backend=backend,
+        index=index,
     )
 
 

@@ -111,7 +111,7 @@ def summarize(
             "variance of a typical prediction",
             *(float(np.mean(part)) for part in typical),
         ),
-        Split("expected excess risk", labeled, unlabeled, 0.0),
+        Split("expected extra squared error", 2 * labeled, 2 * unlabeled, 0.0),
     ]
     return Summary(facts, splits, coefficient_table(encoder, limit, names), findings)
 

@@ -56,7 +56,12 @@ class FactorModel(Parameters):
         self.noise = noise
 
     def fit(
-        self, source: Source, *, standardize: bool = False, max_rank: int | None = None
+        self,
+        source: Source,
+        *,
+        standardize: bool = False,
+        center: bool = True,
+        max_rank: int | None = None,
     ) -> FactorEncoder:
         """Fit to a sample.
 
@@ -67,6 +72,8 @@ class FactorModel(Parameters):
         standardize
             Divide columns by their standard deviation first; the deviations are part of what
             is estimated.
+        center
+            Estimate the mean of the columns; without, it is taken to be zero.
         max_rank
             Largest rank that ``rank="auto"`` may choose.
 
@@ -78,14 +85,19 @@ class FactorModel(Parameters):
             If the loss is flat in more directions than rotations explain.
         """
         self._check(source)
-        sample = source.moments
+        sample = source.moments if center else source.moments.about_origin()
         if self.rank == "auto":
             covariance = standardized(sample.covariance, standardize)[1]
             rank, choice = self._choose_rank(covariance, sample, max_rank)
         else:
             rank, choice = int(self.rank), RankChoice("fixed beforehand", {})
         encoder = FactorEncoder.from_moments(
-            sample, rank, diagonal=self.noise == "diagonal", standardize=standardize, choice=choice
+            sample,
+            rank,
+            diagonal=self.noise == "diagonal",
+            standardize=standardize,
+            centered=center,
+            choice=choice,
         )
         spectrum = ml.Spectrum(encoder.eigenvalues, encoder.eigenvectors)
         ml.check_minimum(spectrum, rank, encoder.clamped)

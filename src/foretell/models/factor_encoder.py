@@ -58,6 +58,8 @@ class FactorEncoder:
     clamped
         Columns whose noise variance stopped at its lower bound (Heywood cases), shape (d,);
         None for isotropic noise.
+    standardized, centered
+        Whether the columns were scaled, and whether their mean was estimated (or is zero).
     n_rows, total_weight
         Size of the pre-training sample.
     """
@@ -70,13 +72,21 @@ class FactorEncoder:
     rank: int
     clamped: Array | None
     standardized: bool
+    centered: bool
     n_rows: int
     total_weight: float
     choice: RankChoice
 
     @classmethod
     def from_moments(
-        cls, sample: Moments, rank: int, *, diagonal: bool, standardize: bool, choice: RankChoice
+        cls,
+        sample: Moments,
+        rank: int,
+        *,
+        diagonal: bool,
+        standardize: bool,
+        centered: bool,
+        choice: RankChoice,
     ) -> FactorEncoder:
         """Maximum likelihood as a function of the first two moments alone."""
         scale, covariance = standardized(sample.covariance, standardize)
@@ -96,8 +106,8 @@ class FactorEncoder:
             noise, values = np.full(len(values), variance), values / variance
         return cls(
             center=sample.mean, scale=scale, noise=noise, eigenvalues=values, eigenvectors=vectors,
-            rank=rank, clamped=clamped, standardized=standardize, n_rows=sample.n_rows,
-            total_weight=sample.total_weight, choice=choice,
+            rank=rank, clamped=clamped, standardized=standardize, centered=centered,
+            n_rows=sample.n_rows, total_weight=sample.total_weight, choice=choice,
         )  # fmt: skip
 
     @property
@@ -165,7 +175,7 @@ class FactorEncoder:
         Y = (self.coordinates(X) if coordinates is None else coordinates)[:, 1:]
         ratio, turn = self._divided
         out = np.empty((len(X), 1 + self.n_columns))
-        out[:, 0] = -Y[:, :r] @ (self._gain * coef)
+        out[:, 0] = -Y[:, :r] @ (self._gain * coef) if self.centered else 0.0
         np.multiply(Y, Y[:, :r] @ (ratio * coef).T, out=out[:, 1:])
         out[:, 1 : 1 + r] -= np.diag(ratio)[:r] * self.eigenvalues[:r] * coef
         U = self.eigenvectors
@@ -185,7 +195,8 @@ class FactorEncoder:
         Y = (self.coordinates(X) if coordinates is None else coordinates)[:, 1:]
         ratio, turn = self._divided
         g = gradient[1:, None]
-        out = Y[:, :r] * (Y @ (ratio * g) - gradient[0] * self._gain)
+        constant = gradient[0] if self.centered else 0.0
+        out = Y[:, :r] * (Y @ (ratio * g) - constant * self._gain)
         out -= np.diag(ratio)[:r] * self.eigenvalues[:r] * gradient[1 : 1 + r]
         U = self.eigenvectors
         weight = -0.5 * U[:, :r] * (U @ (turn * g))
@@ -291,6 +302,7 @@ class FactorEncoder:
         here, _ = predictor(self)
         covariance = self._raw_covariance()
         out: list[float] = []
+        first *= float(self.centered)
         for shift, turn in zip(first, second, strict=True):
             if np.linalg.norm(turn) <= 1e-10 * np.linalg.norm(covariance):  # repeated rows cancel
                 out.append(0.0)
@@ -299,7 +311,8 @@ class FactorEncoder:
             moved = []
             for h in (step, -step):
                 mean = self.center + h * shift
-                sample = Moments(self.n_rows, self.total_weight, mean, covariance + h * turn)
+                second_order = covariance + h * turn - h**2 * np.outer(shift, shift)
+                sample = Moments(self.n_rows, self.total_weight, mean, second_order)
                 moved.append(predictor(self._refitted(sample)))
             (up, gamma_up), (down, gamma_down) = moved
             slope = (gamma_up - gamma_down) / (2 * step)
@@ -313,6 +326,7 @@ class FactorEncoder:
             self.rank,
             diagonal=self.clamped is not None,
             standardize=self.standardized,
+            centered=self.centered,
             choice=self.choice,
         )
 

@@ -79,9 +79,9 @@ def compare(
             errors[kind][test] = (y[test] - values) ** 2
     names = {
         "foretell": label,
-        "ridge": "ridge on the raw columns, tuned penalty",
+        "ridge": "ridge (tuned penalty) on the raw columns",
         "ols": "least squares on the raw columns",
-        "mean": "mean of the labels",
+        "mean": "the mean of the labels",
     }
     own = errors["foretell"]
     methods = [
@@ -143,7 +143,7 @@ def _verdict(methods: list[Method]) -> tuple[str, bool | None]:
             True,
         )
     return (
-        f"Pre-training does not help here: {best.name}, has a cross-validated squared "
+        f"Pre-training does not help here: {best.name} has a cross-validated squared "
         f"error {-100 * best.gap / own.mse:.0f}% lower; use that.",
         False,
     )

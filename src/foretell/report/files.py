@@ -12,14 +12,26 @@ from foretell.errors import InputError
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> None:
-    """The text at ``path``, as UTF-8, whole or not at all.
+    """The text at ``path``, as UTF-8, whole or not at all; see :func:`write_bytes`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_text("{}", pathlib.Path(folder, "run.json"))
+    """
+    write_bytes(text.encode("utf-8", "replace"), path)
+
+
+def write_bytes(content: bytes, path: str | os.PathLike[str]) -> None:
+    """The content at ``path``, whole or not at all.
 
     It is written beside ``path`` and moved over it at the end, so that an existing file survives
     any failure.
 
     Parameters
     ----------
-    text
+    content
         What to write.
     path
         The file to write or replace; a link is followed.
@@ -33,7 +45,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
     --------
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_text("{}", pathlib.Path(folder, "run.json"))
+    ...     write_bytes(b"{}", pathlib.Path(folder, "run.json"))
     """
     target = check_writable(path)
     aside = target.with_name(f".foretell-{secrets.token_hex(6)}.part")
@@ -41,7 +53,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
         with aside.open("xb") as file:
             if target.exists():
                 os.chmod(aside, stat.S_IMODE(target.stat().st_mode))
-            file.write(text.encode("utf-8", "replace"))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, target)
