@@ -36,7 +36,8 @@ def data(d: int, r: int, m: int, n: int, seed: int = 0) -> tuple[np.ndarray, ...
     def rows(k: int) -> tuple[np.ndarray, np.ndarray]:
         X = rng.standard_normal((k, d))
         z = rng.standard_normal((k, r))
-        X += z @ W.T
+        for start in range(0, k, 1000):  # no second array of this size
+            X[start : start + 1000] += z[start : start + 1000] @ W.T
         return X, 0.5 + z.sum(axis=1) + rng.standard_normal(k)
 
     X, y = rows(n)

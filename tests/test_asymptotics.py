@@ -209,11 +209,8 @@ def test_an_intercept_adds_its_own_term(population):
     extra = (with_one.labeled.mean() - without.labeled.mean()) * 20_000
     # standard error of a variance of 20,000 normal residuals: sqrt(2 / n)
     assert abs(extra / population.irreducible - 1) < 4 * np.sqrt(2 / 20_000)
-    # Without an intercept nothing corrects the mean of x that stage 1 estimates: half the
-    # variance of the predictor, again with the error of a variance.
-    centering = (without.unlabeled.mean() - with_one.unlabeled.mean()) * 20_000
-    variance = np.square(population.principal_coef) @ (1 - 1 / population.eigenvalues)
-    assert abs(centering / (0.5 * variance) - 1) < 4 * np.sqrt(2 / 20_000) + 0.01
+    # Without an intercept the mean is zero, not estimated, so stage 1 is what it was.
+    np.testing.assert_allclose(with_one.unlabeled.mean(), without.unlabeled.mean(), rtol=0.02)
 
 
 @pytest.mark.parametrize("pool", [True, False])
@@ -394,8 +391,8 @@ class Misspecified:
         return self.excess(coef, intercept), self.mean_zero_part(raw / m, raw_l / n)
 
 
-def averaged_limit(truth, n, pool, rng, repeats=150):
-    """Mean excess at sizes (n, n) from estimates on 5,000 rows, and its standard error."""
+def averaged_limit(truth, n_unlabeled, n, pool, rng, repeats):
+    """Mean excess at these sizes from estimates on 5,000 rows, and its standard error."""
     means = []
     for seed in range(repeats):
         X, y = truth.sample(5000, rng)
@@ -403,7 +400,7 @@ def averaged_limit(truth, n, pool, rng, repeats=150):
         head = LinearHead(truth.penalty)
         fitted = TwoStageRegressor(FactorModel(2), head, pool=pool, random_state=seed)
         fitted.fit(X, y, X_unlabeled=rows)
-        means.append(fitted.excess_risk(n_unlabeled=n, n_labeled=n).mean())
+        means.append(fitted.excess_risk(n_unlabeled=n_unlabeled, n_labeled=n).mean())
     return np.mean(means), np.std(means, ddof=1) / np.sqrt(repeats)
 
 
@@ -417,10 +414,12 @@ def test_mean_excess_holds_where_the_gradient_is_not_zero(rng, penalty, pool):
     and shared rows a covariance of the stages is left out (docs/two-stage.md): 1.8 % here.
     """
     truth, n = Misspecified(penalty), 4000
-    excess, first_order = truth.simulate(n, n, pool, 160_000, rng)
+    n_unlabeled = n // 10 if pool else n
+    excess, first_order = truth.simulate(n_unlabeled, n, pool, 160_000, rng)
     second_order = excess - first_order
     simulated, simulated_se = second_order.mean(), second_order.std() / np.sqrt(160_000)
-    predicted, predicted_se = averaged_limit(truth, n, pool, rng)
+    repeats = 300 if pool and penalty else 150
+    predicted, predicted_se = averaged_limit(truth, n_unlabeled, n, pool, rng, repeats)
     se = np.hypot(simulated_se, predicted_se)
     left_out = 0.02 * simulated if penalty and pool else 0.0
     assert abs(simulated - predicted) < 4 * se + left_out, (n * simulated, n * predicted, n * se)

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{page.name}-{k}")
     for page in PAGES
-    for k, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+    for k, block in enumerate(re.findall(r"^ *```python\n(.*?)```", page.read_text(), re.S | re.M))
 ]
 
 
@@ -29,7 +30,7 @@ def test_documented_code_runs(block):
     pop = FactorPopulation(np.eye(12)[:, :3] * 2.0, 1.0, [1.0, -0.5, 0.5], 0.3)
     X, y = pop.sample_labeled(300, random_state=0)
     y[100:] = np.nan
-    exec(block, {"X": X, "y": y, "X_new": X[:5]})
+    exec(textwrap.dedent(block), {"X": X, "y": y, "X_new": X[:5]})
 
 
 def test_documents_link_to_files_that_exist():
