@@ -391,8 +391,8 @@ class Misspecified:
         return self.excess(coef, intercept), self.mean_zero_part(raw / m, raw_l / n)
 
 
-def averaged_limit(truth, n_unlabeled, n, pool, rng, repeats):
-    """Mean excess at these sizes from estimates on 5,000 rows, and its standard error."""
+def averaged_limit(truth, n, pool, rng, repeats=150):
+    """Mean excess at sizes (n, n) from estimates on 5,000 rows, and its standard error."""
     means = []
     for seed in range(repeats):
         X, y = truth.sample(5000, rng)
@@ -400,7 +400,7 @@ def averaged_limit(truth, n_unlabeled, n, pool, rng, repeats):
         head = LinearHead(truth.penalty)
         fitted = TwoStageRegressor(FactorModel(2), head, pool=pool, random_state=seed)
         fitted.fit(X, y, X_unlabeled=rows)
-        means.append(fitted.excess_risk(n_unlabeled=n_unlabeled, n_labeled=n).mean())
+        means.append(fitted.excess_risk(n_unlabeled=n, n_labeled=n).mean())
     return np.mean(means), np.std(means, ddof=1) / np.sqrt(repeats)
 
 
@@ -411,17 +411,15 @@ def test_mean_excess_holds_where_the_gradient_is_not_zero(rng, penalty, pool):
 
     At m = n = 4,000 the next order is negligible; four standard errors are 4 % of the mean.
     Leaving out second-order biases changes it by 4 % (no penalty) or 27 % (ridge). With a penalty
-    and shared rows a covariance of the stages is left out (docs/two-stage.md): 1.8 % here.
+    and shared rows a covariance of the stages is left out (docs/two-stage.md): 2.5 % here.
     """
     truth, n = Misspecified(penalty), 4000
-    n_unlabeled = n // 10 if pool else n
-    excess, first_order = truth.simulate(n_unlabeled, n, pool, 160_000, rng)
+    excess, first_order = truth.simulate(n, n, pool, 160_000, rng)
     second_order = excess - first_order
     simulated, simulated_se = second_order.mean(), second_order.std() / np.sqrt(160_000)
-    repeats = 300 if pool and penalty else 150
-    predicted, predicted_se = averaged_limit(truth, n_unlabeled, n, pool, rng, repeats)
+    predicted, predicted_se = averaged_limit(truth, n, pool, rng)
     se = np.hypot(simulated_se, predicted_se)
-    left_out = 0.02 * simulated if penalty and pool else 0.0
+    left_out = 0.025 * simulated if penalty and pool else 0.0
     assert abs(simulated - predicted) < 4 * se + left_out, (n * simulated, n * predicted, n * se)
     assert 4 * se < 0.04 * simulated
 
