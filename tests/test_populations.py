@@ -104,10 +104,12 @@ def test_same_seed_draws_the_same_rows(population):
 # Proportional regime
 
 
-def test_proportional_limit_becomes_the_classical_one(population):
-    classical = population.limit(10**6, 100).unlabeled.mean()
-    proportional = population.limit(10**6, 100, regime="proportional").unlabeled.mean()
-    np.testing.assert_allclose(proportional, classical, rtol=1e-4)  # d/m = 2e-5
+def test_proportional_limit_is_the_classical_one_with_all_columns_counted(population):
+    """The cosines cancel: the mean is the classical one times d / (d - r), for every m."""
+    for m in (100, 10**4, 10**6):
+        classical = population.limit(m, 100).unlabeled.mean()
+        proportional = population.limit(m, 100, regime="proportional").unlabeled.mean()
+        np.testing.assert_allclose(proportional, classical * 20 / 17, rtol=1e-10)  # 1 - cos^2
 
 
 def simulated_stage_one(population, m, count):

@@ -16,8 +16,10 @@ from foretell.errors import IdentificationError, InputError
 from foretell.models import maximum_likelihood as ml
 from foretell.symmetry import Orthogonal
 
-MIXTURES = 24
-MIXTURE_COST = 1e11
+MIXTURES = 24  # drawn at a time
+MOST_MIXTURES = 240
+MIXTURE_COST = 1e11  # operations of one draw
+MIXTURE_ERROR = 0.05  # of the whole second-order mean, where drawing stops
 
 
 class RankChoice(NamedTuple):
@@ -29,13 +31,11 @@ class RankChoice(NamedTuple):
 
 def standardized(covariance: Array, standardize: bool) -> tuple[Array, Array]:
     """Scale of the columns, shape (d,), and the covariance in units of it."""
-    d = len(covariance)
-    scale = np.sqrt(np.diag(covariance)) if standardize else np.ones(d)
-    if not (scale > 0).all():
-        raise InputError(
-            f"columns {np.flatnonzero(~(scale > 0)).tolist()} are constant in the pre-training "
-            "sample; drop them"
-        )
+    deviation = np.sqrt(np.diag(covariance))
+    if not (deviation > 0).all():
+        constant = np.flatnonzero(~(deviation > 0)).tolist()
+        raise InputError(f"columns {constant} are constant in the pre-training sample; drop them")
+    scale = deviation if standardize else np.ones(len(deviation))
     return scale, covariance / np.outer(scale, scale)
 
 
@@ -253,6 +253,17 @@ class FactorEncoder:
                 f"{ml.SMALLEST_UNIQUENESS:g} of the variance; errors take the bound as given",
                 "reduce the rank, drop the column, or use noise='isotropic'",
             ))  # fmt: skip
+        if self.clamped is not None and not self.clamped.all():
+            free = ~self.clamped
+            hessian = ml.noise_hessian(ml.Spectrum(self.eigenvalues, self.eigenvectors), r)
+            size = np.linalg.eigvalsh(hessian[np.ix_(free, free)])
+            if size[0] < 1e-3 * size[-1]:
+                out.append(Finding(
+                    "warning", "The noise variances are hardly determined",
+                    f"the likelihood is {size[0] / size[-1]:.1e} as curved in one direction of "
+                    "noise variances as in another; parts due to pre-training are unreliable",
+                    "reduce the rank, or use noise='isotropic'",
+                ))  # fmt: skip
         if self.choice.criterion and r == max(self.choice.criterion) and r > 1:
             out.append(Finding(
                 "note", "The rank is the largest one allowed",
@@ -288,7 +299,6 @@ class FactorEncoder:
         rng
             Source of the signs.
         """
-        first, second = _mixtures(source, self, rng)
         second_moment = self.second_moment
 
         def predictor(encoder: FactorEncoder) -> tuple[float, Array]:
@@ -302,11 +312,10 @@ class FactorEncoder:
         here, _ = predictor(self)
         covariance = self._raw_covariance()
         out: list[float] = []
-        first *= float(self.centered)
-        for shift, turn in zip(first, second, strict=True):
-            if np.linalg.norm(turn) <= 1e-10 * np.linalg.norm(covariance):  # repeated rows cancel
-                out.append(0.0)
-                continue
+
+        def bend(shift: Array, turn: Array) -> float:
+            if np.linalg.norm(turn) <= 1e-10 * np.linalg.norm(covariance):
+                return 0.0  # repeated rows of opposite signs cancel
             step = 1e-3 * np.linalg.norm(covariance) / np.linalg.norm(turn)
             moved = []
             for h in (step, -step):
@@ -317,7 +326,17 @@ class FactorEncoder:
             (up, gamma_up), (down, gamma_down) = moved
             slope = (gamma_up - gamma_down) / (2 * step)
             curved = (up + down - 2 * here) / (2 * step**2)
-            out.append(float(curved - 0.5 * slope @ (second_moment * slope)))
+            total.append(float(curved))
+            return float(curved - 0.5 * slope @ (second_moment * slope))
+
+        total: list[float] = []
+        while len(out) < MOST_MIXTURES:
+            for shift, turn in zip(*_mixtures(source, self, rng), strict=True):
+                out.append(bend(shift * float(self.centered), turn))
+            error = np.std(out) / np.sqrt(len(out))
+            costly = len(out) * source.rows * source.columns**2 > MIXTURE_COST
+            if costly or error <= MIXTURE_ERROR * abs(np.mean(total or [0.0])):
+                break
         return float(np.mean(out))
 
     def _refitted(self, sample: Moments) -> FactorEncoder:
