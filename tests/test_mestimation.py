@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy.sparse.linalg import aslinearoperator
 
-from foretell import mestimation
+import foretell.mestimation.minimum as minimum_module
+import foretell.mestimation.objective as objective_module
 from foretell.data.sources import ArraySource, ChunkSource
 from foretell.errors import ConvergenceError, IdentificationError, InputError
 from foretell.mestimation import (
@@ -103,7 +104,7 @@ def test_chunks_do_not_change_the_sandwich(rng, monkeypatch, chunk_rows, cells):
     theta = whole.ravel(params)
     expected = [whole.gradient(theta), whole.hessian(theta), whole.meat(theta)]
     rows = whole.scores(theta, X)
-    monkeypatch.setattr(mestimation, "BLOCK_CELLS", cells)
+    monkeypatch.setattr(objective_module, "BLOCK_CELLS", cells)
     pieces = Objective(moment_loss, ArraySource(X, w, chunk_rows), params)
     found = [pieces.gradient(theta), pieces.hessian(theta), pieces.meat(theta)]
     for one, other in zip(expected, found, strict=True):
@@ -539,7 +540,7 @@ def test_large_problems_form_no_matrix(rng, monkeypatch):
         objective := Objective(moment_loss, ArraySource(X), start), start,
         symmetry=Orthogonal(2), act=turn_factors,
     )  # fmt: skip
-    monkeypatch.setattr(mestimation, "LARGEST_DENSE_STEP", 0)
+    monkeypatch.setattr(minimum_module, "LARGEST_DENSE_STEP", 0)
     monkeypatch.setattr(Objective.curvature, "__defaults__", (0,))
     monkeypatch.setattr(Objective, "hessian", None)
     free = minimise(objective, start, symmetry=Orthogonal(2), act=turn_factors)

@@ -197,8 +197,13 @@ def check_minimum(scaled: Spectrum, rank: int, clamped: Array | None) -> None:
             f"its rotations explain: eigenvalue {rank} ({top[-1]:.9g}) equals eigenvalue "
             f"{rank + 1} ({rest[0]:.9g}); choose a rank at a gap of the spectrum"
         )
-    if clamped is None or clamped.all():
+    if clamped is None:
         return
+    if clamped.all():
+        raise IdentificationError(
+            f"the noise variances of all {len(clamped)} columns stopped at their bounds: {rank} "
+            "factors leave no noise to estimate; reduce the rank"
+        )
     free = ~clamped
     size = np.linalg.eigvalsh(noise_hessian(scaled, rank)[np.ix_(free, free)])
     if size[0] < -FLAT * size[-1]:
