@@ -17,7 +17,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import InputError
 
-CHUNK_BYTES = 1 << 21  # stays in the cache over several steps
+CHUNK_BYTES = 1 << 20  # stays in the cache over several steps
 SMALLEST_CHUNK = 512  # rows, so that matrix products stay efficient with many columns
 
 
@@ -78,7 +78,7 @@ class Source(ABC):
             n_rows += len(X)
             if weights is None:
                 total += float(len(X))
-                first += centered.sum(axis=0)
+                first += np.ones(len(X)) @ centered
             else:
                 total += float(weights.sum())
                 first += weights @ centered
@@ -101,7 +101,7 @@ class ArraySource(Source):
     weights
         One positive weight a row, shape (n,); None weighs all rows alike.
     chunk_rows
-        Rows in a chunk; None chooses about 2 MB.
+        Rows in a chunk; None chooses about 1 MB.
 
     Examples
     --------

@@ -174,9 +174,9 @@ class FactorEncoder:
         r = self.rank
         Y = (self.coordinates(X) if coordinates is None else coordinates)[:, 1:]
         ratio, turn = self._divided
-        out = np.empty((len(X), 1 + self.n_columns))
-        out[:, 0] = -Y[:, :r] @ (self._gain * coef) if self.centered else 0.0
-        np.multiply(Y, Y[:, :r] @ (ratio * coef).T, out=out[:, 1:])
+        constant = -self._gain * coef if self.centered else np.zeros(r)
+        out = Y[:, :r] @ np.column_stack([constant, (ratio * coef).T])
+        out[:, 1:] *= Y
         out[:, 1 : 1 + r] -= np.diag(ratio)[:r] * self.eigenvalues[:r] * coef
         U = self.eigenvectors
         weight = -0.5 * U * (U[:, :r] @ (turn * coef).T)
