@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -104,15 +104,16 @@ class Encoder(Protocol):
     def coordinates(self, X: Array) -> Array:
         """t(x), shape (n, P)."""
 
+    def prepare(self, X: Array) -> Any:
+        """What the two influences share; they may be given it instead of computing it twice."""
+
     def raw_coefficients(self, coordinates: Array) -> tuple[Array, Array]:
         """Intercept and coefficients on the raw columns, from t-coordinates."""
 
-    def influence(self, X: Array, coef: Array, *, coordinates: Array | None = None) -> Array:
+    def influence(self, X: Array, coef: Array, *, prepared: Any = None) -> Array:
         """Effect of each row on the predictor at fixed head coefficients, shape (n, P)."""
 
-    def influence_adjoint(
-        self, X: Array, gradient: Array, *, coordinates: Array | None = None
-    ) -> Array:
+    def influence_adjoint(self, X: Array, gradient: Array, *, prepared: Any = None) -> Array:
         """Effect of each row on a gradient pulled back to the features, shape (n, r)."""
 
     def findings(self, names: Sequence[str]) -> list[Finding]:

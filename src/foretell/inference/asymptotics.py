@@ -312,7 +312,10 @@ def asymptotics(
     penalty = head.penalty_matrix(q)
     response = head_map @ np.linalg.inv(head_map.T @ curvature @ head_map + penalty)
 
-    touched = 1 + int(np.flatnonzero(response.any(axis=1))[-1]) if q else 0
+    onto_head = curvature @ head_map
+    active = np.flatnonzero(response.any(axis=1) | onto_head.any(axis=1))
+    touched = int(active[-1]) + 1 if len(active) else 0
+    onto_head = onto_head[:touched]
 
     gradient = np.zeros(P)
     labeled_hessian = np.zeros((q, q))
@@ -327,10 +330,10 @@ def asymptotics(
     inverse = np.linalg.inv(labeled_hessian + penalty)
 
     def pretraining_influence(X: Array, weights: Array | None) -> Array:
-        t = encoder.coordinates(X)
-        u = encoder.influence(X, fit.coef, coordinates=t)
-        pulled = u @ (curvature @ head_map)
-        pulled[:, q - fit.coef.shape[0] :] += encoder.influence_adjoint(X, gradient, coordinates=t)
+        prepared = encoder.prepare(X)
+        u = encoder.influence(X, fit.coef, prepared=prepared)
+        pulled = u[:, :touched] @ onto_head
+        pulled[:, q - len(fit.coef) :] += encoder.influence_adjoint(X, gradient, prepared=prepared)
         u[:, :touched] -= pulled @ response[:touched].T
         if weights is not None:
             u *= (weights * (encoder.n_rows / encoder.total_weight))[:, None]

@@ -29,6 +29,24 @@ class RankChoice(NamedTuple):
     criterion: dict[int, float]
 
 
+class Prepared(NamedTuple):
+    """What one row does before any head is known.
+
+    ``coordinates`` has shape (n, 1 + d). ``response`` is the relative change of noise and scale
+    together, shape (n, d), or (n,) where it is the same in every column (isotropic noise without
+    standardisation).
+    """
+
+    coordinates: Array
+    response: Array
+
+    def through_noise(self, weight: Array) -> Array:
+        """Effect through noise and scale, weight of shape (d, k), shape (n, k)."""
+        if self.response.ndim == 1:
+            return np.multiply.outer(self.response, weight.sum(axis=0))
+        return self.response @ weight
+
+
 def standardized(covariance: Array, standardize: bool) -> tuple[Array, Array]:
     """Scale of the columns, shape (d,), and the covariance in units of it."""
     deviation = np.sqrt(np.diag(covariance))
@@ -162,17 +180,18 @@ class FactorEncoder:
         slope = coordinates[..., 1:] @ self.eigenvectors.T / np.sqrt(self.noise) / self.scale
         return coordinates[..., 0] - slope @ self.center, slope
 
-    def influence(self, X: Array, coef: Array, *, coordinates: Array | None = None) -> Array:
+    def influence(self, X: Array, coef: Array, *, prepared: Prepared | None = None) -> Array:
         r"""First-order effect of each row on the predictor with these head coefficients.
 
         Row i of the result, shape (n, 1 + d), is m times the change of the predictor
         :math:`t(x)^\top \gamma` when row i joins the pre-training sample, at fixed head
         coefficients (shape (r,)) and in the gauge in which the factors do not rotate. Its
         covariance over rows, divided by m, is the covariance of the estimated predictor.
-        The coordinates of the rows may be given if they are known.
+        What :meth:`prepare` returns may be given if it is known.
         """
         r = self.rank
-        Y = (self.coordinates(X) if coordinates is None else coordinates)[:, 1:]
+        rows = self.prepare(X) if prepared is None else prepared
+        Y = rows.coordinates[:, 1:]
         ratio, turn = self._divided
         constant = -self._gain * coef if self.centered else np.zeros(r)
         out = Y[:, :r] @ np.column_stack([constant, (ratio * coef).T])
@@ -180,19 +199,20 @@ class FactorEncoder:
         out[:, 1 : 1 + r] -= np.diag(ratio)[:r] * self.eigenvalues[:r] * coef
         U = self.eigenvectors
         weight = -0.5 * U * (U[:, :r] @ (turn * coef).T)
-        if self.clamped is None and not self.standardized:
-            weight = weight[:, :r]  # a common factor of the noise moves nothing outside the span
-        out[:, 1 : 1 + weight.shape[1]] += self._through_noise(X, Y, weight)
+        if rows.response.ndim == 1:
+            weight = weight[:, :r]  # a common change of the noise moves nothing outside the span
+        out[:, 1 : 1 + weight.shape[1]] += rows.through_noise(weight)
         return out
 
     def influence_adjoint(
-        self, X: Array, gradient: Array, *, coordinates: Array | None = None
+        self, X: Array, gradient: Array, *, prepared: Prepared | None = None
     ) -> Array:
         r"""The same for the features: entry (i, k) is the effect of row i on
         :math:`\partial (t^\top\gamma) / \partial w_k` applied to a gradient of shape (1 + d,).
         """
         r = self.rank
-        Y = (self.coordinates(X) if coordinates is None else coordinates)[:, 1:]
+        rows = self.prepare(X) if prepared is None else prepared
+        Y = rows.coordinates[:, 1:]
         ratio, turn = self._divided
         g = gradient[1:, None]
         constant = gradient[0] if self.centered else 0.0
@@ -200,7 +220,7 @@ class FactorEncoder:
         out -= np.diag(ratio)[:r] * self.eigenvalues[:r] * gradient[1 : 1 + r]
         U = self.eigenvectors
         weight = -0.5 * U[:, :r] * (U @ (turn * g))
-        return out + self._through_noise(X, Y, weight)
+        return out + rows.through_noise(weight)
 
     def spectrum(self) -> Array:
         """Eigenvalues of the covariance in units of the noise, descending, shape (d,)."""
@@ -399,26 +419,24 @@ class FactorEncoder:
         ratio[near] = slope[near]
         return ratio, ratio * (top + l[:, None]) + gain[:r]
 
-    def _through_noise(self, X: Array, Y: Array, weight: Array) -> Array:
-        """Effect of each row through log noise and log variance, ``eta @ weight``, (n, k).
-
-        eta, shape (n, d), is the relative change of noise and scale together. For isotropic noise
-        without standardisation it is the same in every column.
-        """
+    def prepare(self, X: Array) -> Prepared:
+        """Coordinates of rows, and their effect on noise and scale."""
+        coordinates = self.coordinates(X)
+        Y = coordinates[:, 1:]
         if self.clamped is not None:
-            return self._diagonal_response(X, Y) @ weight
+            return Prepared(coordinates, self._diagonal_response(X, Y))
         r, l = self.rank, self.eigenvalues
         left_over = np.einsum("nj,nj->n", Y[:, r:], Y[:, r:]) - l[r:].sum()
-        total = weight.sum(axis=0)
-        common = np.multiply.outer(left_over / (len(l) - r), total)
+        common = left_over / (len(l) - r)
         if not self.standardized:
-            return common
+            return Prepared(coordinates, common)
         share = (self.eigenvectors[:, r:] ** 2) @ l[r:] / (len(l) - r)
         centered = ((X - self.center) / self.scale) ** 2 - 1.0
-        return common + centered @ (weight - np.outer(share, total))
+        centered += (common - centered @ share)[:, None]
+        return Prepared(coordinates, centered)
 
     def _diagonal_response(self, X: Array, Y: Array) -> Array:
-        """eta for diagonal noise: the likelihood equations, differentiated in each row."""
+        """Response for diagonal noise: the likelihood equations, differentiated in each row."""
         assert self.clamped is not None
         r, l, U = self.rank, self.eigenvalues, self.eigenvectors
         free, clamped = ~self.clamped, self.clamped
