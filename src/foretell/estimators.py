@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import narwhals.stable.v2 as nw
 import numpy as np
 
 from foretell._parameters import Parameters
@@ -14,13 +13,14 @@ from foretell._types import Array
 from foretell.base import Encoder, Finding, Head, HeadFit, PretrainingModel
 from foretell.data.checks import check_columns, check_values
 from foretell.data.frames import backend_of, to_frame
+from foretell.data.inputs import check_cells, compare_names, target_of, weights_of
 from foretell.data.sources import (
     ArraySource,
     ConcatenatedSource,
     SelectedSource,
     Source,
 )
-from foretell.data.tables import design_matrix, is_frame, numbers_of, refusal_of
+from foretell.data.tables import design_matrix, is_frame
 from foretell.errors import InputError
 from foretell.heads import LinearHead
 from foretell.inference.asymptotics import Asymptotics, Labeled, asymptotics
@@ -144,8 +144,8 @@ class TwoStageRegressor(Parameters):
         """
         self.__dict__.pop("asymptotics_", None)
         rows, names = self._rows(X, reset=True)
-        target = _target(y, len(rows))
-        weights = _weights(sample_weight, len(rows))
+        target = target_of(y, len(rows))
+        weights = weights_of(sample_weight, len(rows))
         if weights is not None and (weights == 0).any():
             keep = weights > 0
             rows, target, weights = rows[keep], target[keep], weights[keep]
@@ -298,8 +298,8 @@ class TwoStageRegressor(Parameters):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of the variance of the targets that predictions explain (R²), labeled rows only."""
         predicted = self.predict(X)
-        target = _target(y, len(predicted))
-        weights = _weights(sample_weight, len(target))
+        target = target_of(y, len(predicted))
+        weights = weights_of(sample_weight, len(target))
         if np.isnan(target).all():
             raise InputError(
                 f"none of the {len(target)} rows to score has a target; score labeled rows, and "
@@ -346,7 +346,7 @@ class TwoStageRegressor(Parameters):
                 self.feature_names_in_ = np.array(names, dtype=object)
                 self.backend_ = backend_of(X)
             elif hasattr(self, "feature_names_in_"):
-                _compare_names(names, list(self.feature_names_in_))
+                compare_names(names, list(self.feature_names_in_))
         else:
             rows, names = self._array(X, reset=reset), None
         if reset:
@@ -376,7 +376,7 @@ class TwoStageRegressor(Parameters):
 
             X = np.asarray(X) if isinstance(X, list | tuple) else X
             if isinstance(X, np.ndarray) and X.ndim == 2:
-                _check_cells(X)
+                check_cells(X)
             X = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=self)
         check_values(X, where="X")
         return X
@@ -428,99 +428,6 @@ class TwoStageRegressor(Parameters):
 
 def _listed(sizes: float | Sequence[float]) -> list[Any]:
     return np.atleast_1d(np.asarray(sizes)).tolist()
-
-
-def _check_cells(X: Array) -> None:
-    """Refuse integers that float64 cannot hold, and columns of text, before they are converted."""
-    if X.dtype.kind in "iu":
-        check_values(X)
-    if X.dtype.kind not in "OUS":
-        return
-    text = {}
-    for j, column in enumerate(X.T):
-        for i, cell in enumerate(column):
-            if isinstance(cell, str | bytes):
-                text[j] = f"column {j}: text, e.g. {cell!r} in row {i}"
-                break
-    if text:
-        raise InputError(
-            f"{len(text)} of {X.shape[1]} columns cannot be used as numbers: "
-            f"{'; '.join(list(text.values())[:20])}; encode them as numbers, or leave them out"
-        )
-
-
-def _target(y: Any, n_rows: int) -> Array:
-    if y is None:
-        raise InputError(
-            "TwoStageRegressor requires y to be passed, but the target y is None; give one value "
-            "a row, missing (NaN) where the row is unlabeled"
-        )
-    if isinstance(series := nw.from_native(y, series_only=True, pass_through=True), nw.Series):
-        if why := refusal_of(series):
-            raise InputError(f"the target is not numeric: {why}; expected numbers, or missing")
-        y = numbers_of(series)
-    if not (type(y) is np.ndarray and y.ndim == 1):
-        from sklearn.utils import column_or_1d
-
-        y = column_or_1d(y, warn=True)
-    try:
-        target = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the target is not numeric ({error}); expected numbers or NaN") from error
-    if len(target) != n_rows:
-        raise InputError(f"X has {n_rows} rows and y {len(target)}; both need the same number")
-    if infinite := int(np.isinf(target).sum()):
-        first = int(np.flatnonzero(np.isinf(target))[0])
-        raise InputError(
-            "Input y contains infinity or a value too large for dtype('float64'). "
-            f"{infinite} targets are infinite, the first in row {first}; correct them, or leave "
-            "them missing (NaN)"
-        )
-    if np.nanmax(np.abs(target), initial=0.0) > 1e150:
-        raise InputError(
-            f"the target reaches {np.nanmax(np.abs(target)):g}, whose square overflows; rescale it"
-        )
-    return target
-
-
-def _weights(sample_weight: Any, n_rows: int) -> Array | None:
-    if sample_weight is None:
-        return None
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.ndim == 0:
-        weights = np.full(n_rows, float(weights))
-    if weights.shape != (n_rows,):
-        raise InputError(
-            f"expected one weight a row, sample_weight of shape ({n_rows},); found {weights.shape}"
-        )
-    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise InputError(
-            "sample weights are finite, at least zero and not all zero; found "
-            f"{int((~np.isfinite(weights)).sum())} not finite and {int((weights < 0).sum())} "
-            "negative"
-        )
-    return weights
-
-
-def _compare_names(found: list[str], expected: list[str]) -> None:
-    if found == expected:
-        return
-    unseen = [name for name in found if name not in expected]
-    missing = [name for name in expected if name not in found]
-    message = "The feature names should match those that were passed during fit.\n"
-    if unseen:
-        message += "Feature names unseen at fit time:\n" + "".join(f"- {n}\n" for n in unseen[:5])
-    if missing:
-        message += "Feature names seen at fit time, yet now missing:\n"
-        message += "".join(f"- {n}\n" for n in missing[:5])
-    if not unseen and not missing:
-        message += "Feature names must be in the same order as they were in fit.\n"
-        k = next(
-            k for k, pair in enumerate(zip(found, expected, strict=True)) if pair[0] != pair[1]
-        )
-        message += f"Column {k} is {found[k]!r}, expected {expected[k]!r}.\n"
-    message += "Select the columns of the fit: X[list(estimator.feature_names_in_)]"
-    raise InputError(message)
 
 
 def _check_orbit_invariance(

@@ -331,12 +331,15 @@ class FactorEncoder:
 
         here, _ = predictor(self)
         covariance = self._raw_covariance()
+        spanned = self.eigenvalues > 1e-12 * self.eigenvalues[0]
+        whitener = self._projection[:, spanned] / np.sqrt(self.eigenvalues[spanned])
         out: list[float] = []
 
         def bend(shift: Array, turn: Array) -> float:
-            if np.linalg.norm(turn) <= 1e-10 * np.linalg.norm(covariance):
+            size = np.linalg.norm(whitener.T @ turn @ whitener)
+            if size <= 1e-10:
                 return 0.0  # repeated rows of opposite signs cancel
-            step = 1e-3 * np.linalg.norm(covariance) / np.linalg.norm(turn)
+            step = 1e-3 / size
             moved = []
             for h in (step, -step):
                 mean = self.center + h * shift
