@@ -120,8 +120,8 @@ class FactorPopulation:
         self,
         n_unlabeled: float,
         n_labeled: float,
-        *,
         intercept: bool = False,
+        *,
         regime: Literal["classical", "proportional"] = "classical",
     ) -> RiskLaw:
         r"""Limiting law of the excess risk of a factor model followed by least squares.
@@ -171,7 +171,7 @@ class FactorPopulation:
         weights = np.concatenate([unlabeled.weights, labeled.weights])
         return RiskLaw(weights, labeled=labeled, unlabeled=unlabeled, regime="second order (g = 0)")
 
-    def supervised_limit(self, n_labeled: float, *, intercept: bool = False) -> RiskLaw:
+    def supervised_limit(self, n_labeled: float, intercept: bool = False) -> RiskLaw:
         """Limiting law of the excess risk of least squares on all d columns, no pre-training."""
         _, n = _sizes(1, n_labeled)
         return RiskLaw(np.full(self.n_columns + intercept, self.irreducible / n))
