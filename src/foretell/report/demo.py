@@ -41,9 +41,9 @@ def _case(fund: str, demo: Demo) -> Case:
         f"Monthly returns (percent) of US stock portfolios, 1949 to 2017 (Kenneth French's data "
         f"library). The target is the portfolio of {PORTFOLIOS[fund]} firms, as if it were a fund "
         f"with {n} known months among {N} of the market; the other {N - n} are hidden and then "
-        "used to check every promise. Three factors, fixed beforehand. Months are nearly "
-        "independent in level, but calm and stormy years follow each other and tails are heavy: "
-        "intervals hold on average, not in every period."
+        "used to check every promise. Three factors, fixed beforehand; the portfolio was chosen to "
+        "show one side. Months are nearly independent in level, but calm and stormy years follow "
+        "each other and tails are heavy: intervals hold on average, not in every period."
     )
     table = replace(load(demo.table, demo.target), source_name="US stock portfolios")
     return Case(table, FactorModel(rank=3), LinearHead(), demo.truth, description)
