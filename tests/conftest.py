@@ -1,13 +1,16 @@
 """Fixtures shared by all tests."""
 
 import os
+import tempfile
 import zlib
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 
+from foretell.data.tables import read_table
 from foretell.theory import FactorPopulation
 
 
@@ -38,3 +41,23 @@ def table(population):
     X, y = population.sample_labeled(600, random_state=1)
     y[150:] = np.nan
     return X, y, population.sample_unlabeled(7, random_state=2)
+
+
+@pytest.fixture
+def closed_file():
+    """A table that may not be read, in a folder of its own; root tries as user nobody."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        path = folder / "t.csv"
+        path.write_text("a,y\n1,2\n")
+        read_table(path)  # imports what nobody may not
+        path.chmod(0)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(65534)
+        try:
+            yield path
+        finally:
+            if is_root:
+                os.seteuid(0)

@@ -5,7 +5,6 @@ line: exit status 2, one message, no traceback, nothing written.
 """
 
 import json
-import os
 import re
 
 import numpy as np
@@ -361,12 +360,14 @@ def test_files_that_cannot_be_read(command, name, content, words):
     command(content, name=name, words=words)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write every file")
-def test_permissions(good, command, tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("a,b\n1,2\n")
-    path.chmod(0)
-    command(None, words=["may not be read", "change its permissions"])
+def test_permissions(closed_file):
+    """Nothing is written beside a table that may not be read."""
+    output = str(closed_file.with_name("out.html"))
+    result = CliRunner().invoke(main, ["report", str(closed_file), "--target", "y", "-o", output])
+    says(result.stderr, "may not be read", "change its permissions")
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert [path.name for path in closed_file.parent.iterdir()] == ["t.csv"]
 
 
 def test_folder_as_table(command, tmp_path):

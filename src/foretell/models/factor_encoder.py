@@ -273,7 +273,7 @@ class FactorEncoder:
                 f"{ml.SMALLEST_UNIQUENESS:g} of the variance; errors take the bound as given",
                 "reduce the rank, drop the column, or use noise='isotropic'",
             ))  # fmt: skip
-        if self.clamped is not None and not self.clamped.all():
+        if self.clamped is not None:
             free = ~self.clamped
             hessian = ml.noise_hessian(ml.Spectrum(self.eigenvalues, self.eigenvectors), r)
             size = np.linalg.eigvalsh(hessian[np.ix_(free, free)])

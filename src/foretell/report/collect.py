@@ -15,7 +15,7 @@ from foretell.estimators import TwoStageRegressor
 from foretell.inference.asymptotics import Asymptotics
 from foretell.inference.predictions import Prediction
 from foretell.inference.summary import Summary
-from foretell.report.comparison import Comparison, as_rows, compare, fit_raw
+from foretell.report.comparison import Comparison, compare, fit_raw
 
 GRID = 13
 SHOWN_INTERVALS = 20
@@ -112,7 +112,7 @@ def collect(
             for c in summary.coefficients
         ],
         "comparison": {
-            "rows": as_rows(comparison),
+            "rows": [method._asdict() for method in comparison.methods],
             "how": comparison.how,
             "verdict": comparison.verdict,
             "worth_it": comparison.worth_it,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, RidgeCV
@@ -153,8 +153,3 @@ def _size(own: float, other: float) -> str:
     if own <= other:
         return f"{100 * (other - own) / other:.0f}% below"
     return f"{100 * (own - other) / other:.0f}% above"
-
-
-def as_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Methods as plain dictionaries."""
-    return [method._asdict() for method in comparison.methods]
