@@ -1,0 +1,1 @@
+"""Random-matrix spectra: generalised Marchenko-Pastur laws, masked regression, outliers."""
