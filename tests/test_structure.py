@@ -23,7 +23,8 @@ LAYERS = [
     {"inference"},
     {"theory"},
     {"estimators"},
-    {"simulation", "testing", "plots"},
+    {"plots"},
+    {"simulation", "testing"},
     {"report"},
     {"cli"},
 ]

@@ -185,7 +185,7 @@ def simulate(
     from foretell import TwoStageClassifier, TwoStageRegressor
     from foretell import simulate as run_simulation
     from foretell.report.files import check_writable
-    from foretell.simulation.plot import check_format
+    from foretell.plots.charts import check_format
 
     if columns < 4:
         raise InputError(f"--columns is at least 4, one more than the rank; found {columns}")

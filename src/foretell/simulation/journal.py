@@ -16,7 +16,9 @@ from foretell.simulation.fingerprint import differences
 FORMAT = "foretell simulation"
 MAGIC = f'{{"format": "{FORMAT}", "version": 1, '.encode()
 
-Outcome = float | str  # excess risk, or the error of a replicate that could not be fitted
+# excess risk, several numbers by name, or the error of a replicate that could not be fitted
+Outcome = float | dict[str, float] | str
+NAMES = {float: "excess_risk", dict: "numbers", str: "error"}
 
 
 class Journal:
@@ -39,7 +41,7 @@ class Journal:
     study
         The description with the random state in use.
     outcomes
-        Excess risk, or the text of an error, by replicate.
+        Excess risk, numbers by name, or the text of an error, by replicate.
 
     Raises
     ------
@@ -76,7 +78,7 @@ class Journal:
 
     def add(self, index: int, outcome: Outcome) -> None:
         """Write down a finished replicate."""
-        name = "error" if isinstance(outcome, str) else "excess_risk"
+        name = NAMES[type(outcome)]
         self._append({"replicate": index, name: outcome})
         self.outcomes[index] = outcome
 
@@ -115,11 +117,11 @@ class Journal:
 
     def _take(self, record: dict[str, Any], number: int) -> None:
         index = record.get("replicate")
-        outcome = record.get("excess_risk", record.get("error"))
-        if not isinstance(index, int) or index < 0 or not isinstance(outcome, float | str):
+        outcome = next((record[name] for name in NAMES.values() if name in record), None)
+        if not isinstance(index, int) or index < 0 or not isinstance(outcome, tuple(NAMES)):
             raise self._damaged(number)
         known = self.outcomes.get(index)
-        if isinstance(known, float) and known != outcome:
+        if known is not None and not isinstance(known, str) and known != outcome:
             raise self._damaged(number)
         self.outcomes[index] = outcome
 

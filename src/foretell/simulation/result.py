@@ -131,7 +131,8 @@ class Simulation:
         MissingExtraError
             vl-convert is not installed and the file is not ``.json``.
         """
-        from foretell.simulation.plot import specification, write
+        from foretell.plots.charts import write
+        from foretell.simulation.plot import specification
 
         chart = specification(self)
         if path is not None:

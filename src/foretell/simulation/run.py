@@ -10,12 +10,19 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell.errors import InputError
-from foretell.inference.risklaw import RiskLaw
 from foretell.simulation.journal import Journal, Outcome
 from foretell.simulation.limits import Population
+from foretell.simulation.masked import MaskedStudy
 from foretell.simulation.pack import Packed, pack, unpack
 from foretell.simulation.result import Simulation
-from foretell.simulation.study import Replicate, Seed, Study, check_size, state_of
+from foretell.simulation.study import (
+    Replicate,
+    Seed,
+    Study,
+    check_size,
+    outcome_of,
+    state_of,
+)  # fmt: skip
 
 
 def simulate(
@@ -91,8 +98,7 @@ def simulate(
     check_size("n_replicates", n_replicates, 2)
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error is 'raise' or 'skip'; found {on_error!r}")
-    study = Study.of(population, estimator, n_unlabeled, n_labeled, warm_start)
-    law = study.limit.law(study.n_unlabeled, study.n_labeled)
+    study = _study(population, estimator, n_unlabeled, n_labeled, warm_start)
     state = None if random_state is None else state_of(random_state)
     journal = None
     if path is not None:
@@ -103,7 +109,7 @@ def simulate(
         outcomes = {
             index: outcome
             for index, outcome in (journal.outcomes if journal else {}).items()
-            if index < n_replicates and (isinstance(outcome, float) or on_error == "skip")
+            if index < n_replicates and (not isinstance(outcome, str) or on_error == "skip")
         }
         if done is not None:
             for _ in outcomes:
@@ -116,7 +122,7 @@ def simulate(
                     journal.add(index, outcome)
                 if done is not None:
                     done()
-    return _result(study, law, state, outcomes)
+    return _result(study, state, outcomes)
 
 
 def replicate(
@@ -158,13 +164,22 @@ def replicate(
     True
     """
     check_size("index", index, 0)
-    study = Study.of(population, estimator, n_unlabeled, n_labeled, warm_start)
-    again: Study = unpack(pack(study))
+    study = _study(population, estimator, n_unlabeled, n_labeled, warm_start)
+    again: Any = unpack(pack(study))
     return again.replicate(state_of(random_state), int(index))
 
 
+def _study(
+    population: Any, estimator: Any, n_unlabeled: int, n_labeled: int, warm_start: bool
+) -> Any:
+    """The study that suits the estimator."""
+    if hasattr(estimator, "head"):
+        return Study.of(population, estimator, n_unlabeled, n_labeled, warm_start)
+    return MaskedStudy.of(population, estimator, n_unlabeled, n_labeled)
+
+
 def _outcomes(
-    study: Study, state: dict[str, Any], indices: list[int], on_error: str, n_jobs: int | None
+    study: Any, state: dict[str, Any], indices: list[int], on_error: str, n_jobs: int | None
 ) -> Generator[tuple[int, Outcome], None, None]:
     """Replicates and what came out, in the order in which they finish."""
     from joblib import Parallel, delayed
@@ -177,14 +192,11 @@ def _outcomes(
 def _numbered(
     packed: Packed, state: dict[str, Any], index: int, on_error: str
 ) -> tuple[int, Outcome]:
-    study: Study = unpack(packed)
-    return index, study.outcome(state, index, on_error)
+    return index, outcome_of(unpack(packed), state, index, on_error)
 
 
-def _result(
-    study: Study, law: RiskLaw, state: dict[str, Any], outcomes: dict[int, Outcome]
-) -> Simulation:
-    values = [v for _, v in sorted(outcomes.items()) if isinstance(v, float)]
+def _result(study: Any, state: dict[str, Any], outcomes: dict[int, Outcome]) -> Any:
+    values = [v for _, v in sorted(outcomes.items()) if not isinstance(v, str)]
     failures = {i: v for i, v in sorted(outcomes.items()) if isinstance(v, str)}
     if len(values) < 2:
         index, error = next(iter(failures.items()))
@@ -192,8 +204,5 @@ def _result(
             f"{len(failures)} of {len(outcomes)} replicates failed, so nothing is left to compare "
             f"with the limit; replicate {index} found: {error}"
         )
-    return Simulation(
-        np.array(values), law, study.n_unlabeled, study.n_labeled,
-        random_state=np.random.SeedSequence(state["entropy"], spawn_key=tuple(state["spawn_key"])),
-        failures=failures,
-    )  # fmt: skip
+    seed = np.random.SeedSequence(state["entropy"], spawn_key=tuple(state["spawn_key"]))
+    return study.result(values, failures, seed)

@@ -9,10 +9,12 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import ConvergenceError, ForetellError, InputError
+from foretell.inference.risklaw import RiskLaw
 from foretell.simulation.fingerprint import describe, versions
 from foretell.simulation.journal import Outcome
 from foretell.simulation.limits import Population, PopulationLimit, is_paired, limit_of
 from foretell.simulation.pack import unused
+from foretell.simulation.result import Simulation
 from foretell.simulation.threads import one_thread
 
 Seed = int | np.random.SeedSequence | None
@@ -62,6 +64,10 @@ class Replicate:
             raise ConvergenceError(f"the excess risk is {value}; expected a finite number")
         return value
 
+    def outcome(self) -> float:
+        """What a simulation keeps of the replicate."""
+        return self.excess_risk()
+
 
 @dataclass(frozen=True)
 class Study:
@@ -70,6 +76,7 @@ class Study:
     population: Population
     estimator: Any
     limit: PopulationLimit
+    law: RiskLaw
     n_unlabeled: int
     n_labeled: int
     warm_start: bool
@@ -97,7 +104,10 @@ class Study:
         population = unused(population)
         template = clone(estimator).set_params(inference=False)
         limit = limit_of(population, estimator)
-        return cls(population, template, limit, int(n_unlabeled), int(n_labeled), bool(warm_start))
+        law = limit.law(int(n_unlabeled), int(n_labeled))
+        return cls(
+            population, template, limit, law, int(n_unlabeled), int(n_labeled), bool(warm_start)
+        )
 
     def describe(self, random_state: Seed) -> dict[str, Any]:
         """What determines the numbers, JSON-able."""
@@ -121,17 +131,14 @@ class Study:
             rows = self._unlabeled(first)
         return Replicate(index, X, y, rows, self._estimator(third), self.limit)
 
-    def outcome(self, random_state: dict[str, Any], index: int, on_error: str) -> Outcome:
-        """Excess risk of one replicate, or the text of its error if that is to be skipped."""
-        try:
-            return self.replicate(random_state, index).excess_risk()
-        except ForetellError as error:
-            if on_error == "skip":
-                return f"{type(error).__name__}: {error}"
-            raise _located(error, random_state, index) from error
-        except Exception as error:
-            error.add_note(_place(random_state, index))
-            raise
+    def result(
+        self, values: list[float], failures: dict[int, str], random_state: np.random.SeedSequence
+    ) -> Simulation:
+        """The replicates beside their limit."""
+        return Simulation(
+            np.array(values), self.law, self.n_unlabeled, self.n_labeled, random_state=random_state,
+            failures=failures,
+        )  # fmt: skip
 
     def _unlabeled(self, seed: np.random.SeedSequence) -> Any:
         if not self.n_unlabeled:
@@ -159,6 +166,20 @@ class Study:
         if start is not None:
             estimator.set_params(model=_started(estimator.model, start))
         return estimator
+
+
+def outcome_of(study: Any, random_state: dict[str, Any], index: int, on_error: str) -> Outcome:
+    """What one replicate of a study found, or the text of its error if that is to be skipped."""
+    try:
+        found: Outcome = study.replicate(random_state, index).outcome()
+    except ForetellError as error:
+        if on_error == "skip":
+            return f"{type(error).__name__}: {error}"
+        raise _located(error, random_state, index) from error
+    except Exception as error:
+        error.add_note(_place(random_state, index))
+        raise
+    return found
 
 
 def check_size(name: str, value: Any, least: int) -> None:

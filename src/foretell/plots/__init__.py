@@ -1,0 +1,1 @@
+"""Charts of theory, fits and simulations."""
