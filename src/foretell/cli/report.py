@@ -1,45 +1,18 @@
-"""The command line: ``foretell report``, ``foretell demo``, ``foretell simulate``."""
+"""``foretell report`` and ``foretell demo``."""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from foretell import __version__
-from foretell.errors import ForetellError, InputError
+from foretell.cli.common import Command, progress, rank_of, write_report
+from foretell.errors import InputError
 
 
-class Command(click.Command):
-    """A command whose foreseen errors are one message and exit status 2, without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run, and turn errors about the input into usage errors."""
-        try:
-            return super().invoke(ctx)
-        except ForetellError as error:
-            raise click.UsageError(str(error), ctx) from error
-
-
-class Group(click.Group):
-    """Group of such commands."""
-
-    command_class = Command
-
-
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="foretell")
-def main() -> None:
-    """What pre-training buys, how sure we are, and what to collect next."""
-
-
-@main.command()
+@click.command(cls=Command)
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--target", required=True, help="Column to predict; missing where unlabeled.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"),
@@ -102,19 +75,19 @@ def report(
                 "known, or give more rows with --unlabeled"
             )
         estimator = _fit(
-            data, FactorModel(_rank(rank), noise), LinearHead(penalty), X_unlabeled=more,
+            data, FactorModel(rank_of(rank), noise), LinearHead(penalty), X_unlabeled=more,
             pool=not no_pool, standardize=not no_standardize, seed=seed, advance=advance,
         )  # fmt: skip
         run = _collect(data, estimator, advance=advance)
         advance("write the report")
-        _write(run, output, json_path)
+        write_report(run, output, json_path)
         if predictions is not None:
             _write_predictions(data, estimator, predictions)
     _tell(run)
     click.echo(f"Report: {output}")
 
 
-@main.command()
+@click.command(cls=Command)
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"),
               show_default=True, help="HTML file to write.")  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(path_type=Path),
@@ -143,110 +116,12 @@ def demo(output: Path, json_path: Path | None) -> None:
                 advance=advance,
             )  # fmt: skip
             advance("write the report")
-            _write(run, path, numbers)
+            write_report(run, path, numbers)
         click.echo(case.description)
         _tell(run)
         for row in (run["validation"] or {"rows": []})["rows"]:
             click.echo(f"  {row['quantity']}: promised {row['promised']}, {row['observed']}")
         click.echo(f"Report: {path}\n")
-
-
-@main.command()
-@click.argument("population", type=click.Choice(["factor", "views", "mixture"]))
-@click.option("--outcome", type=click.Choice(["linear", "logistic"]), default="linear",
-              show_default=True, help="Numbers, or two classes.")  # fmt: skip
-@click.option("--unlabeled", type=int, default=2000, show_default=True)
-@click.option("--labeled", type=int, default=2000, show_default=True)
-@click.option("--replicates", type=int, default=1000, show_default=True)
-@click.option("--columns", type=int, default=20, show_default=True)
-@click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--resume", type=click.Path(path_type=Path),
-              help="Keep replicates in this file, and go on from those it holds.")  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path),
-              help="Also draw both laws: .svg, .png, .html or .json.")  # fmt: skip
-def simulate(
-    population: str,
-    outcome: str,
-    unlabeled: int,
-    labeled: int,
-    replicates: int,
-    columns: int,
-    jobs: int,
-    seed: int,
-    resume: Path | None,
-    plot: Path | None,
-) -> None:
-    """Compare the limit law with Monte Carlo.
-
-    In a factor population of rank 3, in one with two views of rank 3, or in a mixture of three
-    classes.
-    """
-    from foretell import TwoStageClassifier, TwoStageRegressor
-    from foretell import simulate as run_simulation
-    from foretell.report.files import check_writable
-    from foretell.plots.charts import check_format
-
-    if columns < 4:
-        raise InputError(f"--columns is at least 4, one more than the rank; found {columns}")
-    if plot is not None:
-        check_format(plot)
-        check_writable(plot)
-    pop, model = _example(population, outcome, columns)
-    kind = TwoStageRegressor if outcome == "linear" else TwoStageClassifier
-    with progress(replicates) as advance:
-        result = run_simulation(
-            pop, kind(model, pool=False), n_unlabeled=unlabeled, n_labeled=labeled,
-            n_replicates=replicates, random_state=seed, n_jobs=jobs,
-            done=lambda: advance("replicates"), path=resume,
-        )  # fmt: skip
-    click.echo(result.summary())
-    if plot is not None:
-        result.plot(plot)
-        click.echo(f"Plot: {plot}")
-
-
-def _example(name: str, outcome: Any, columns: int) -> tuple[Any, Any]:
-    """A population and the model that is right for it."""
-    import numpy as np
-
-    from foretell import FactorModel, GaussianMixture, SpectralContrastive
-    from foretell.theory import FactorPopulation, MixturePopulation, ViewPopulation
-
-    frame = np.eye(columns)[:, :3]
-    coef = np.array([1.0, -0.7, 0.5])
-    if name == "mixture":
-        shares = np.array([0.5, 0.3, 0.2])
-        mixture = MixturePopulation(4.0 * frame.T, shares, 1.0, coef, 0.3, outcome=outcome)
-        return mixture, GaussianMixture(3, "spherical")
-    loadings = frame * np.sqrt([5.0, 3.0, 1.5])
-    if name == "views":
-        views = ViewPopulation(loadings, 1.0, coef, 0.3, outcome=outcome)
-        return views, SpectralContrastive(3)
-    return FactorPopulation(loadings, 1.0, coef, 0.3, outcome=outcome), FactorModel(rank=3)
-
-
-STEPS = 9  # of a report
-
-
-@contextmanager
-def progress(total: int = STEPS) -> Iterator[Callable[[str], None]]:
-    """Bar of the steps begun, on a terminal and after two seconds; silent elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda step: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    started = time.monotonic()
-    columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("start", total=total, visible=False)
-
-        def advance(step: str) -> None:
-            bar.update(task, description=step, advance=1, visible=time.monotonic() - started > 2)
-
-        yield advance
 
 
 def _fit(
@@ -302,26 +177,3 @@ def _write_predictions(data: Any, estimator: Any, path: Path) -> None:
     else:
         csv.write_csv(table, buffer)
     write_bytes(buffer.getvalue(), path)
-
-
-def _rank(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--rank is a whole number or auto; found {text!r}") from None
-
-
-def _write(run: dict[str, Any], output: Path, json_path: Path | None) -> None:
-    from foretell.report.files import write_text
-    from foretell.report.html import render
-
-    page = render(run)
-    if json_path is not None:
-        write_text(json.dumps(run, indent=1, allow_nan=False), json_path)
-    write_text(page, output)
-
-
-if __name__ == "__main__":
-    main()
