@@ -1,10 +1,11 @@
-"""The command line: ``foretell report``, ``demo``, ``simulate``."""
+"""The command line: ``foretell report``, ``demo``, ``simulate``, ``masked``."""
 
 from __future__ import annotations
 
 import click
 
 from foretell import __version__
+from foretell.cli.masked import masked
 from foretell.cli.report import demo, report
 from foretell.cli.simulate import simulate
 
@@ -15,5 +16,5 @@ def main() -> None:
     """What pre-training buys, how sure we are, and what to collect next."""
 
 
-for command in (report, demo, simulate):
+for command in (report, demo, simulate, masked):
     main.add_command(command)

@@ -21,10 +21,13 @@ from foretell.errors import InputError
               help="Also write the numbers to this file.")  # fmt: skip
 @click.option("--predictions", type=click.Path(path_type=Path),
               help="Also write a prediction with intervals for every row.")  # fmt: skip
-@click.option("--model", type=click.Choice(["factor"]), default="factor", show_default=True)
-@click.option("--rank", default="auto", show_default=True, help="Number of factors, or auto.")
+@click.option("--model", type=click.Choice(["factor", "masked"]), default="factor",
+              show_default=True, help="A factor model, or ridge regressions of each column on the "
+              "others (eigenvectors, penalty by leave-one-out).")  # fmt: skip
+@click.option("--rank", default="auto", show_default=True, help="Number of features, or auto.")
 @click.option("--noise", type=click.Choice(["isotropic", "diagonal"]), default="diagonal",
-              show_default=True, help="Noise alike in all columns, or one a column.")  # fmt: skip
+              show_default=True,
+              help="Of a factor model: alike in all columns, or one a column.")  # fmt: skip
 @click.option("--penalty", type=float, default=0.0, show_default=True, help="Ridge on the head.")
 @click.option("--drop", multiple=True, help="Column to leave out; repeat for several.")
 @click.option("--unlabeled", type=click.Path(path_type=Path), help="Table with more rows.")
@@ -61,7 +64,6 @@ def report(
         advance("read the table")
         from foretell.data import tables
         from foretell.heads import LinearHead
-        from foretell.models import FactorModel
 
         data = tables.load(table, target, drop=drop)
         more = None
@@ -75,7 +77,7 @@ def report(
                 "known, or give more rows with --unlabeled"
             )
         estimator = _fit(
-            data, FactorModel(rank_of(rank), noise), LinearHead(penalty), X_unlabeled=more,
+            data, _model(model, rank_of(rank), noise), LinearHead(penalty), X_unlabeled=more,
             pool=not no_pool, standardize=not no_standardize, seed=seed, advance=advance,
         )  # fmt: skip
         run = _collect(data, estimator, advance=advance)
@@ -143,6 +145,16 @@ def _fit(
         model, head, pool=pool, standardize=standardize, random_state=seed
     )
     return estimator.fit(data.frame(), data.y, X_unlabeled=X_unlabeled)
+
+
+def _model(name: str, rank: int | Literal["auto"], noise: Literal["isotropic", "diagonal"]) -> Any:
+    if name == "masked":
+        from foretell.estimators.masked_regression import MaskedRegression
+
+        return MaskedRegression(rank=rank)
+    from foretell.models import FactorModel
+
+    return FactorModel(rank, noise)
 
 
 def _collect(data: Any, estimator: Any, **options: Any) -> dict[str, Any]:

@@ -82,20 +82,20 @@ def error_curves(
 
 
 def spectrum_of_masked(
-    x: Array,
-    density: Array,
+    edges: Array,
+    mass: Array,
     *,
     eigenvalues: Array | None = None,
     outliers: Sequence[float] = (),
     title: str = "Eigenvalues of A",
     subtitle: str = "",
 ) -> dict[str, Any]:
-    """Density of the eigenvalues of A over a histogram, outliers as dashed lines.
+    """Eigenvalues of A in bins: their share in theory over that in a sample, outliers dashed.
 
     Parameters
     ----------
-    x, density
-        Curve of theory, shape (k,).
+    edges, mass
+        Ends of the bins, ascending, shape (k + 1,), and mass of the theory in each, shape (k,).
     eigenvalues
         Of one sample or several, any shape; None draws no histogram.
     outliers
@@ -103,16 +103,16 @@ def spectrum_of_masked(
     title, subtitle
         Text above.
     """
-    keep = np.isfinite(density)
     axis = quantity("x", "eigenvalue of A")
     height = {"field": "density", "type": "quantitative", "title": "density"}
     layers: list[dict[str, Any]] = []
     if eigenvalues is not None:
         values = np.ravel(eigenvalues)
-        heights, edges = np.histogram(values, bins="fd" if len(values) > 50 else 10, density=True)
+        counts = np.histogram(values, edges)[0]
+        density = counts / len(values) / np.diff(edges)
         layers.append(
             {
-                "data": {"values": rows(start=edges[:-1], end=edges[1:], density=heights)},
+                "data": {"values": rows(start=edges[:-1], end=edges[1:], density=density)},
                 "mark": {"type": "rect", "color": SIMULATION, "opacity": 0.3},
                 "encoding": {
                     "x": quantity("start", "eigenvalue of A"),
@@ -122,10 +122,11 @@ def spectrum_of_masked(
                 },
             }
         )
+    middle = (edges[1:] + edges[:-1]) / 2
     layers.append(
         {
-            "data": {"values": rows(x=x[keep], density=density[keep])},
-            "mark": {"type": "line", "color": LIMIT, "strokeWidth": 2},
+            "data": {"values": rows(x=middle, density=mass / np.diff(edges))},
+            "mark": {"type": "line", "color": LIMIT, "strokeWidth": 2, "interpolate": "step"},
             "encoding": {"x": axis, "y": height},
         }
     )
@@ -223,7 +224,8 @@ def pca_comparison(
     shares
         k/d, shape (r,).
     errors
-        Curves by name, shape (r,) each; infinite values are left out.
+        Curves by name, shape (r,) each; values above 1.2 times the largest first one, such as those
+        of masked PCA at many components, are left out.
     masked_error
         Test error of masked regression.
     crossover
@@ -233,12 +235,13 @@ def pca_comparison(
     """
     names = [*errors, "masked regression"]
     color = _colors(names)
+    top = 1.2 * max(float(values[0]) for values in errors.values())
     x, y = quantity("share", "k / d"), quantity("error", "mean squared error")
     lines = [
         record
         for name, values in errors.items()
         for record in _named(name, share=shares, error=np.asarray(values))
-        if np.isfinite(record["error"])
+        if record["error"] <= top
     ]
     layers: list[dict[str, Any]] = [
         {
@@ -319,7 +322,7 @@ def _colors(names: Sequence[str]) -> dict[str, Any]:
         "type": "nominal",
         "title": None,
         "scale": {"domain": list(names), "range": shades},
-        "legend": {"orient": "top", "symbolType": "stroke"},
+        "legend": {"orient": "top", "symbolType": "stroke", "symbolOpacity": 1},
     }
 
 

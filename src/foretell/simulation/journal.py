@@ -117,8 +117,8 @@ class Journal:
 
     def _take(self, record: dict[str, Any], number: int) -> None:
         index = record.get("replicate")
-        outcome = next((record[name] for name in NAMES.values() if name in record), None)
-        if not isinstance(index, int) or index < 0 or not isinstance(outcome, tuple(NAMES)):
+        outcome: Any = next((record[name] for name in NAMES.values() if name in record), None)
+        if not isinstance(index, int) or index < 0 or type(outcome) not in NAMES:
             raise self._damaged(number)
         known = self.outcomes.get(index)
         if known is not None and not isinstance(known, str) and known != outcome:

@@ -18,7 +18,7 @@ from foretell.simulation.study import Seed, check_size, state_of
 from foretell.simulation.threads import one_thread
 
 SCALES = 10_000  # nodes of the law of the lengths of elliptical rows
-ESTIMATES = {"loo": "leave-one-out", "gcv": "GCV", "egcv": "elliptical GCV"}
+ESTIMATES = {"loo_error_": "leave-one-out", "gcv_": "GCV", "egcv_": "elliptical GCV"}
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,12 @@ class MaskedSimulation:
         ``"GCV"`` and ``"elliptical GCV"`` estimate the test error from the sample; with a rank,
         ``"PCA"`` and ``"masked PCA"`` are the errors of that many components.
     theory
-        The deterministic equivalents by the same names.
+        The deterministic equivalents by the same names, where there is one: not for the components
+        of elliptical rows.
     n_samples
         Rows of each replicate.
+    alpha
+        The penalty, or the rule that chose it.
     random_state
         The seed, also where none was given.
     failures
@@ -45,6 +48,7 @@ class MaskedSimulation:
     numbers: Mapping[str, Array] = field(repr=False)
     theory: Mapping[str, float]
     n_samples: int
+    alpha: Any = None
     random_state: np.random.SeedSequence | None = field(default=None, repr=False)
     failures: Mapping[int, str] = field(default_factory=dict, repr=False)
 
@@ -132,8 +136,8 @@ class MaskedReplicate:
         with one_thread:
             found = {
                 "test error": self.population.test_error(fitted.coef_, fitted.intercept_),
-                "train error": fitted.train_error_,
-                **{name: getattr(fitted, f"{key}_error_") for key, name in ESTIMATES.items()},
+                "train error": fitted.train_error_.mean(),
+                **{name: getattr(fitted, key).mean() for key, name in ESTIMATES.items()},
                 **({} if _is_fixed(fitted.alpha) else {"alpha": fitted.alpha_}),
                 **self._components(),
             }
@@ -145,7 +149,8 @@ class MaskedReplicate:
             return {}
         from foretell.theory.masked.sample_pca import sample_pca_errors
 
-        found = sample_pca_errors(self.X, self.population.covariance, [int(rank)])
+        rows = self.X - self.X.mean(axis=0) if self.estimator.center else self.X
+        found = sample_pca_errors(rows, self.population.covariance.matrix(), [int(rank)])
         return {"PCA": found.pca[0], "masked PCA": found.masked_pca[0]}
 
 
@@ -178,6 +183,11 @@ class MaskedStudy:
                 "theory and simulation are in the units of the population; found "
                 "standardize=True; set standardize=False in MaskedRegression"
             )
+        if estimator.alpha_per_target:
+            raise InputError(
+                "the theory has one penalty for all columns; found alpha_per_target=True; set it "
+                "to False"
+            )
         return cls(unused(population), clone(estimator), int(n_unlabeled))
 
     def describe(self, random_state: Seed) -> dict[str, Any]:
@@ -207,7 +217,9 @@ class MaskedStudy:
         """The replicates beside the theory."""
         numbers = {name: np.array([value[name] for value in values]) for name in values[0]}
         theory = predicted(self.population, self.estimator, self.n_samples)
-        return MaskedSimulation(numbers, theory, self.n_samples, random_state, failures)
+        return MaskedSimulation(
+            numbers, theory, self.n_samples, self.estimator.alpha, random_state, failures
+        )
 
 
 def predicted(population: Any, estimator: Any, n_samples: int) -> dict[str, float]:
@@ -235,7 +247,7 @@ def predicted(population: Any, estimator: Any, n_samples: int) -> dict[str, floa
     found |= dict.fromkeys(ESTIMATES.values(), test)
     if not fixed:
         found["alpha"] = alpha / stretch
-    if isinstance(estimator.rank, int | np.integer):
+    if isinstance(estimator.rank, int | np.integer) and scales is None:
         from foretell.theory.masked.pca import masked_pca_error, pca_error
 
         rank = int(estimator.rank)

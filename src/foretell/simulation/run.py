@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from foretell.errors import InputError
+from foretell.estimators.masked_regression import MaskedRegression
+from foretell.estimators.two_stage import TwoStage
 from foretell.simulation.journal import Journal, Outcome
 from foretell.simulation.limits import Population
-from foretell.simulation.masked import MaskedStudy
+from foretell.simulation.masked import MaskedReplicate, MaskedSimulation, MaskedStudy
 from foretell.simulation.pack import Packed, pack, unpack
 from foretell.simulation.result import Simulation
 from foretell.simulation.study import (
@@ -25,12 +27,46 @@ from foretell.simulation.study import (
 )  # fmt: skip
 
 
+@overload
+def simulate(
+    population: Any,
+    estimator: MaskedRegression,
+    *,
+    n_unlabeled: int,
+    n_labeled: int = 0,
+    n_replicates: int = ...,
+    random_state: Seed = ...,
+    n_jobs: int | None = ...,
+    done: Callable[[], object] | None = ...,
+    path: str | os.PathLike[str] | None = ...,
+    warm_start: bool = ...,
+    on_error: Literal["raise", "skip"] = ...,
+) -> MaskedSimulation: ...
+
+
+@overload
 def simulate(
     population: Population,
+    estimator: TwoStage,
+    *,
+    n_unlabeled: int,
+    n_labeled: int = 0,
+    n_replicates: int = ...,
+    random_state: Seed = ...,
+    n_jobs: int | None = ...,
+    done: Callable[[], object] | None = ...,
+    path: str | os.PathLike[str] | None = ...,
+    warm_start: bool = ...,
+    on_error: Literal["raise", "skip"] = ...,
+) -> Simulation: ...
+
+
+def simulate(
+    population: Any,
     estimator: Any,
     *,
     n_unlabeled: int,
-    n_labeled: int,
+    n_labeled: int = 0,
     n_replicates: int = 1000,
     random_state: Seed = None,
     n_jobs: int | None = None,
@@ -38,7 +74,7 @@ def simulate(
     path: str | os.PathLike[str] | None = None,
     warm_start: bool = True,
     on_error: Literal["raise", "skip"] = "raise",
-) -> Simulation:
+) -> Simulation | MaskedSimulation:
     """Repeat sampling, pre-training and head, and compare the excess risk with its limit.
 
     Parameters
@@ -48,10 +84,13 @@ def simulate(
     estimator
         A :class:`~foretell.TwoStageRegressor` or classifier; it is cloned for every replicate and
         fitted without inference. Rows come as arrays, so that ``standardize="auto"`` leaves them
-        alone. A ``random_state`` of None in it is drawn for every replicate.
+        alone. A ``random_state`` of None in it is drawn for every replicate. Or a
+        :class:`~foretell.MaskedRegression` with ``standardize=False`` and a population
+        :class:`~foretell.theory.MaskedPopulation`: errors, their estimates from data and, with a
+        ``rank``, those of as many principal components, beside random-matrix theory.
     n_unlabeled, n_labeled
-        Rows drawn for each replicate. With ``pool=True`` pre-training sees both, and so does
-        the limit.
+        Rows drawn for each replicate; masked regression uses no labels. With ``pool=True``
+        pre-training sees both, and so does the limit.
     n_replicates
         Number of repetitions, at least 2. The first ones do not depend on how many there are.
     random_state
@@ -131,10 +170,10 @@ def replicate(
     index: int,
     *,
     n_unlabeled: int,
-    n_labeled: int,
+    n_labeled: int = 0,
     random_state: Seed,
     warm_start: bool = True,
-) -> Replicate:
+) -> Replicate | MaskedReplicate:
     """One replicate of a simulation: its data and its estimator, to look into what happened.
 
     Parameters
@@ -173,9 +212,9 @@ def _study(
     population: Any, estimator: Any, n_unlabeled: int, n_labeled: int, warm_start: bool
 ) -> Any:
     """The study that suits the estimator."""
-    if hasattr(estimator, "head"):
-        return Study.of(population, estimator, n_unlabeled, n_labeled, warm_start)
-    return MaskedStudy.of(population, estimator, n_unlabeled, n_labeled)
+    if isinstance(estimator, MaskedRegression):
+        return MaskedStudy.of(population, estimator, n_unlabeled, n_labeled)
+    return Study.of(population, estimator, n_unlabeled, n_labeled, warm_start)
 
 
 def _outcomes(
@@ -195,7 +234,9 @@ def _numbered(
     return index, outcome_of(unpack(packed), state, index, on_error)
 
 
-def _result(study: Any, state: dict[str, Any], outcomes: dict[int, Outcome]) -> Any:
+def _result(
+    study: Any, state: dict[str, Any], outcomes: dict[int, Outcome]
+) -> Simulation | MaskedSimulation:
     values = [v for _, v in sorted(outcomes.items()) if not isinstance(v, str)]
     failures = {i: v for i, v in sorted(outcomes.items()) if isinstance(v, str)}
     if len(values) < 2:
@@ -205,4 +246,5 @@ def _result(study: Any, state: dict[str, Any], outcomes: dict[int, Outcome]) -> 
             f"with the limit; replicate {index} found: {error}"
         )
     seed = np.random.SeedSequence(state["entropy"], spawn_key=tuple(state["spawn_key"]))
-    return study.result(values, failures, seed)
+    found: Simulation | MaskedSimulation = study.result(values, failures, seed)
+    return found

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell._types import Array
-from foretell.base import Head, HeadFit
+from foretell.base import Head, HeadFit, pretrain
 from foretell.data.sources import ArraySource, Source
 from foretell.errors import InputError
 from foretell.inference.asymptotics import asymptotics
@@ -200,7 +200,7 @@ def stages_limit(
 
     nodes = nodes_of(population)
     source = _source(model, nodes if unlabeled is None else nodes_of(unlabeled))
-    encoder = model.fit(source, standardize=standardize, center=bool(head.intercept))
+    encoder = pretrain(model, source, standardize=standardize, center=bool(head.intercept))
     count = len(nodes.X)
     y = nodes.y.reshape(count, -1) if head.quadratic else nodes.y.astype(np.int64)
     weights = nodes.probability * count
