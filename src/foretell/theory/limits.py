@@ -130,7 +130,8 @@ def population_limit(
         Where labeled rows come from, and where risk is measured.
     estimator
         :class:`~foretell.TwoStageRegressor` or :class:`~foretell.TwoStageClassifier`; fitted or
-        not, it is left as it is. Columns are not standardised unless it says so.
+        not, it is left as it is. Columns are not standardised unless it says so. A penalty of
+        pre-training that a rule chooses is chosen at the nodes, not as in a sample: set a number.
     unlabeled
         Where unlabeled rows come from; None: from the same population.
     size, random_state

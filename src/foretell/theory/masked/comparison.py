@@ -108,8 +108,8 @@ def compare_with_pca(
     What holds, in theory and simulation. Against PCA, which sees the coordinate, masked regression
     is better exactly for k/d below the crossover, so for every k = o(d) on AR(1); at correlation
     0.9 and n = 2 d the crossover is 0.163. With equal information (masked PCA) it is better for
-    every k on AR(1), and worse on spikes: a few (:func:`~.spiked_pca.spiked_comparison`) or a
-    share of all eigenvalues.
+    every k on AR(1), and worse on spikes: a few (:func:`~.spiked_pca.spiked_comparison`), a share
+    of all eigenvalues, or one for each block of equally correlated columns.
 
     Parameters
     ----------

@@ -141,7 +141,7 @@ def check_inverse(spectrum: Spectrum, kappa: Array) -> None:
     floor = 0.0 if exact else float(ROUNDING * len(tau) * tau[-1])
     if tau[0] <= floor and float(kappa.min()) <= floor:
         raise InputError(
-            "without a penalty the errors need the inverse of the covariance; found a smallest "
-            f"eigenvalue of {tau[0]:.3g} beside a largest of {tau[-1]:.3g}; use alpha > 0 or drop "
-            "coordinates that are combinations of others"
+            "without a penalty above rounding the errors need an invertible covariance; found a "
+            f"smallest eigenvalue of {tau[0]:.3g} beside a largest of {tau[-1]:.3g}; use a larger "
+            "alpha or drop coordinates that are combinations of others"
         )

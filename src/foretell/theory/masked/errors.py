@@ -218,11 +218,8 @@ def _columns(
     at_peak = (kappa == 0) & (n == spectrum.d)
     shape = len(spectrum.profile), len(alphas)
     test, norm, train = np.full(shape, np.inf), np.full(shape, np.inf), np.zeros(shape)
-    slope, df1, df2 = (
-        np.full(len(alphas), -np.inf),
-        np.full(len(alphas), n),
-        np.full(len(alphas), n),
-    )
+    slope = np.full(len(alphas), -np.inf)
+    df1, df2 = np.full((2, len(alphas)), n)
     if not at_peak.all():
         on = ~at_peak
         at = Equivalent.at(spectrum, n, kappa[on], weight[on], rows)
@@ -231,10 +228,10 @@ def _columns(
         slope[on] = spectrum.copies @ at.test_error_slopes() / spectrum.d / at.alpha_slope
         df1[on], df2[on] = at.df1, at.df2
     if exact and (alphas == 0).any():
-        for array, values in zip(
+        for errors, means in zip(
             (test, train, norm), least_squares_errors(spectrum, n), strict=True
         ):
-            array[:, alphas == 0] = values[:, None]
+            errors[:, alphas == 0] = means[:, None]
     share = spectrum.copies / spectrum.d
     columns = {
         "kappa": kappa,
@@ -278,7 +275,7 @@ def _warn_near_peak(
     train = is_limit & (scales < TRAIN_SCALE) & ((alphas > 0) | (gap > 0))
     if not (test | train).any():
         return
-    named = " and ".join(n for n, bad in (("test", test), ("training", train)) if bad.any())
+    named = " and ".join(name for name, bad in (("test", test), ("training", train)) if bad.any())
     warnings.warn(
         f"{named} error inaccurate: n = {n:g} is close to d = {rank:g} and alpha = "
         f"{alphas[test | train].max():.3g} small (scale {scales[test | train].max():.3g}, expected "

@@ -92,7 +92,9 @@ class PCALimit:
         is_null = outside < atom
         if is_null.any():
             risks[:, is_null] = self._null_risks(outside[is_null] / atom)
-        for some in np.array_split(np.flatnonzero(~is_null), -(-len(outside) // RANKS)):
+        others = np.flatnonzero(~is_null)
+        for start in range(0, len(others), RANKS):
+            some = others[start : start + RANKS]
             diagonal, variance = self._diagonals(outside[some] - atom)
             risks[:, some] = variance / diagonal**2
         return risks

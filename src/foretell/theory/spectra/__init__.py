@@ -14,13 +14,13 @@ from foretell.theory.spectra.masked_spectrum import masked_spectrum
 from foretell.theory.spectra.outliers import (
     CovarianceOutlier,
     Outlier,
-    bbp_threshold,
     block_outliers,
     covariance_outliers,
     masked_outliers,
 )
 from foretell.theory.spectra.phase import PhaseDiagram, phase_diagram
 from foretell.theory.spectra.spectrum import Spectrum
+from foretell.theory.spectra.threshold import bbp_threshold
 from foretell.theory.spectra.varying_diagonal import VaryingDiagonalLaw
 
 __all__ = [

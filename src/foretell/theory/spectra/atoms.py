@@ -172,7 +172,9 @@ def _values(eigenvalues: Any, weights: Any) -> tuple[Array, Array]:
         raise InputError(f"eigenvalues have shape (p,), at least one; found {values.shape}")
     weight = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
     if weight.shape != values.shape:
-        raise InputError(f"found {weight.shape} weights for {values.shape} eigenvalues; give one each")
+        raise InputError(
+            f"found {weight.shape} weights for {values.shape} eigenvalues; give one each"
+        )
     for name, numbers in (("eigenvalues", values), ("weights", weight)):
         bad = ~(np.isfinite(numbers) & (numbers >= 0))
         if bad.any():

@@ -23,9 +23,10 @@ from foretell._types import Array
 from foretell.theory.spectra.atoms import EPS, ROUNDING, Atoms
 
 ORDER = 16  # Gauss-Legendre nodes a panel
-TAILS = (1e-8, 1e-10, 1e-12, 1e-14)  # last Legendre coefficients that count as resolved, in turn
-MASS = 5e-15  # relative error of the mass of an interval beyond which the next one is tried
+TAILS = (1e-8, 1e-10, 1e-12)  # last Legendre coefficients that count as resolved, in turn
+MASS = 3e-14  # relative error of the mass of an interval beyond which the next one is tried
 LEVELS = 48  # halvings of a panel
+PANELS = 512  # to halve at once; more are noise
 CLOSE = 1e-9  # last relative step of a squared height; the next would be its square
 LAST = 1e-8  # last step of w relative to its height; the next would be its square
 STEPS = 100
@@ -201,9 +202,7 @@ def _legendre() -> tuple[Array, Array, Array, Array]:
     return (node + 1) / 2, weight / 2, coefficients[-2:], finer
 
 
-def _panels(
-    atoms: Atoms, u: tuple[float, float], resolution: float
-) -> tuple[Array, Array, Array]:
+def _panels(atoms: Atoms, u: tuple[float, float], resolution: float) -> tuple[Array, Array, Array]:
     """Angles, weights and squared heights; panels are halved until each resolves the density.
 
     The density along the angle is analytic up to both ends, also at the hard edge.
@@ -213,7 +212,7 @@ def _panels(
     guess: Array | None = None
     done: list[tuple[Array, Array, Array]] = []
     largest = 0.0
-    noise = 16 * EPS * max(abs(u[0]), abs(u[1])) / (u[1] - u[0])
+    noise = 1e3 * EPS * max(abs(u[0]), abs(u[1])) / (u[1] - u[0])
     for level in range(LEVELS):
         theta = start[:, None] + width * node
         real, speed = place(u, theta.ravel())
@@ -223,7 +222,7 @@ def _panels(
         square = square.reshape(theta.shape)
         largest = max(largest, float(values.max()))
         rough = np.abs(values @ tail.T).max(axis=1) > max(resolution, noise) * largest
-        if level == LEVELS - 1:
+        if level == LEVELS - 1 or rough.sum() > PANELS:
             rough[:] = False
         done.append((theta[~rough], np.full(theta[~rough].shape, width) * weight, square[~rough]))
         if not rough.any():

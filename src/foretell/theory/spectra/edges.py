@@ -158,7 +158,10 @@ def real_branch(atoms: Atoms, where: Support, x: Array) -> Array:
     if atoms.excess > 0:
         bound = np.where(x < 0, np.maximum(bound, x / atoms.excess), bound)
     first, last = stretch == 0, stretch == len(ends_u) - 2
-    low, high = np.where(first, np.minimum(bound, high), low), np.where(last, np.maximum(bound, low), high)
+    low, high = (
+        np.where(first, np.minimum(bound, high), low),
+        np.where(last, np.maximum(bound, low), high),
+    )
     w = np.where(first, low, np.where(last, high, (low + high) / 2))
     at_edge = np.isin(x, where.x)
     w = np.where(at_edge, where.u.ravel()[np.searchsorted(where.x.ravel(), x) % where.x.size], w)
@@ -178,10 +181,12 @@ def _bracketed(atoms: Atoms, x: Array, w: Array, low: Array, high: Array, done: 
         high[active] = np.where(miss >= 0, at, high[active])
         with np.errstate(divide="ignore", invalid="ignore"):
             new = at - miss / slope
+        settled = np.abs(new - at) <= ROUNDING / 4 * np.abs(new)
+        settled |= np.abs(miss) <= EPS * np.abs(x[active])
         outside = ~((new >= low[active]) & (new <= high[active]))
         new = np.where(outside, (low[active] + high[active]) / 2, new)
-        w[active] = new
-        active[active] = (np.abs(new - at) > ROUNDING / 4 * np.abs(new)) & (miss != 0)
+        w[active] = np.where(settled, at, new)
+        active[active] = ~settled & (low[active] < high[active])
     raise ConvergenceError(
         f"the real branch did not settle at {int(active.sum())} points, the first x = "
         f"{x[active][0] * atoms.scale:.17g}; move it away from the edge of the support"

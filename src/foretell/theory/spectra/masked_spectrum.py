@@ -51,8 +51,9 @@ def masked_spectrum(
         ``"varying"`` one (one symmetric eigendecomposition, O(d^3), for each point and each kind
         of block of the covariance; nothing for uncorrelated coordinates). ``"auto"`` takes it as
         constant if coordinates are alike or it varies less than 0.14 d^-1/2 of the spread of the
-        eigenvalues, well below what it does in data. For a long stationary series say
-        ``"constant"``: the rows at its ends are few, and matter at order 1/d.
+        eigenvalues, well below what it does in data. For a stationary series much longer
+        than its correlation say ``"constant"``: the rows at its ends are few, and matter at
+        order 1/d (AR(1) of 0.9 at d = 240: distances 0.011 and 0.010; of 0.99: up to 0.12).
 
     Raises
     ------
@@ -69,7 +70,7 @@ def masked_spectrum(
     --------
     >>> law = masked_spectrum(np.ones(100), n_samples=200, alpha=0.1)
     >>> law.edges.round(3).tolist(), abs(round(law.mean(), 9))
-    ([[-2.619, 0.776]], 0.0)
+    ([[-2.629, 0.776]], 0.0)
     """
     spectrum = Spectrum.of(covariance)
     penalty = check_penalty(alpha)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from foretell.errors import InputError
-from foretell.theory.spectra.bulk import Bulk, check_aspect_ratio
+from foretell.theory.spectra.bulk import Bulk
 from foretell.theory.spectra.localized import Mode, modes
 from foretell.theory.spectra.spectrum import check_covariance
 
@@ -123,6 +123,13 @@ def masked_outliers(
         Covariance or eigenvalues of the bulk, whose coordinates are alike; None for variance one,
         which localized directions need (:func:`block_outliers` is general).
 
+    Notes
+    -----
+    A localized spike, of either sign, may also cause eigenvalues below the bulk: two columns that
+    predict each other have eigenvalues of both signs. Those of the b - 1 directions on its
+    coordinates at right angles to it have ``spike`` None. For n < d an outlier within
+    1.5 d^-1/2 of the eigenvalue of the null space mixes with it in data.
+
     Raises
     ------
     InputError
@@ -195,72 +202,6 @@ def block_outliers(
     found = modes(law, kappa, penalty, sigma, np.asarray(inverse / law.resolvent(kappa)))
     rows = [_outlier(law, kappa, penalty, mode, 1, None) for mode in found]
     return tuple(sorted(rows, key=lambda row: -row.location))
-
-
-def bbp_threshold(
-    aspect_ratio: float, *, support: int | None = None, alpha: float | None = None
-) -> float:
-    r"""Smallest positive spike whose direction shows in the spectrum.
-
-    :math:`\sqrt{\gamma}` for the covariance, and for the coefficients if the direction is spread
-    over all coordinates; a negative spike then shows below :math:`-\sqrt\gamma` if
-    :math:`\gamma < 1`. A direction uniform on b coordinates needs a larger spike, without penalty
-    :math:`\sqrt\gamma\, b/(b-1)` for n > d, and may never show for b = 1.
-
-    Parameters
-    ----------
-    aspect_ratio
-        Columns per row, d / n.
-    support
-        Number b of coordinates; None for all.
-    alpha
-        Ridge penalty from 0 to infinity; needed with ``support``.
-
-    Returns
-    -------
-    float
-        The threshold, inf if no spike is large enough.
-
-    Raises
-    ------
-    InputError
-        If a number is out of range, or a localized direction comes without a penalty.
-
-    Examples
-    --------
-    >>> round(bbp_threshold(0.5), 4), round(bbp_threshold(0.5, support=2, alpha=0), 4)
-    (0.7071, 1.4142)
-    >>> bbp_threshold(0.5, support=1, alpha=0.1), round(bbp_threshold(0.5, support=1, alpha=10), 2)
-    (inf, 2.08)
-    """
-    gamma = check_aspect_ratio(aspect_ratio)
-    root = float(np.sqrt(gamma))
-    if support is None:
-        return root
-    (b,) = _supports(support, 1)
-    assert b is not None
-    if alpha is None or not 0 <= alpha <= np.inf:
-        raise InputError(
-            f"a localized direction has a threshold that depends on the penalty; found alpha = "
-            f"{alpha}; give one from 0 to inf"
-        )
-    s = 1 + root
-    if np.isinf(alpha):
-        return b * s * root / (b * s - 1)
-    kappa = Bulk.of(None, gamma).kappa(float(alpha))
-    return _quadratic_threshold(s, b, float(alpha), kappa)
-
-
-def _quadratic_threshold(s: float, b: int, alpha: float, kappa: float) -> float:
-    """Positive root of the condition that the resolvent is singular at the edge."""
-    square = s * (b - 1)
-    linear = s * b * (1 + kappa) + (b - 1) * (s + alpha) - b * (s**2 + alpha)
-    constant = b * (1 + kappa) * (s - s**2)
-    if square == 0:
-        return -constant / linear if linear > 0 else float("inf")
-    root = np.sqrt(linear**2 - 4 * square * constant)
-    # The two forms of the root; the one without cancellation.
-    return float(-2 * constant / (linear + root) if linear > 0 else (root - linear) / (2 * square))
 
 
 def _delocalized(law: Bulk, variance: float) -> tuple[float, float] | None:

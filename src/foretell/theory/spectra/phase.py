@@ -14,7 +14,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
-from foretell.theory.spectra.outliers import bbp_threshold
+from foretell.theory.spectra.threshold import bbp_threshold
 
 HIDDEN, COVARIANCE_ONLY, BOTH = 0, 1, 2
 NAMES = ("hidden", "visible in C but not in A", "visible in A and C")
