@@ -191,7 +191,7 @@ def few(tau: Array, weight: Array, aspect_ratio: float) -> tuple[Array, Array]:
     """Fewer atoms with nearly the same law.
 
     The curve stays about gamma * (probability a unit of log tau) * tau away from the atoms; bins
-    are a sixth of that wide or less, so that thin tails keep their atoms.
+    are a third of that wide or less, so that thin tails keep their atoms.
     """
     place = np.floor(8 * np.log(tau)).astype(int)
     place -= place[0]

@@ -133,16 +133,21 @@ def place(u: tuple[float, float], theta: Array) -> tuple[Array, Array]:
     return np.where(theta < np.pi / 2, low, high), width * np.sin(theta) / 2
 
 
-def resolved(atoms: Atoms, u: tuple[float, float], x: tuple[float, float], mass: float) -> Arc:
-    """The curve above one interval, at as many nodes as its known mass asks for.
+def tabulated(atoms: Atoms, u: tuple[float, float], x: tuple[float, float]) -> Arc:
+    """The curve above one interval, at nodes that resolve the density between them."""
+    return arc(atoms, u, x, *_panels(atoms, u, TAILS[0]))
+
+
+def resolved(part: Arc, mass: float) -> Arc:
+    """The same curve, at as many nodes as the known mass of its interval asks for.
 
     Features narrower than nodes are apart, near a hard edge that is only just missed or a tiny
     atom, show in the mass alone.
     """
-    for tail in TAILS:
-        part = arc(atoms, u, x, *_panels(atoms, u, tail))
+    for tail in TAILS[1:]:
         if abs(part.curve.weight.sum() - mass) <= MASS * mass + EPS:
             break
+        part = arc(part.atoms, part.ends, part.x, *_panels(part.atoms, part.ends, tail))
     return part
 
 

@@ -171,7 +171,7 @@ def real_branch(atoms: Atoms, where: Support, x: Array) -> Array:
 def _bracketed(atoms: Atoms, x: Array, w: Array, low: Array, high: Array, done: Array) -> Array:
     """Newton's method that falls back on bisection; z increases from low to high."""
     w, low, high, active = w.copy(), low.copy(), high.copy(), ~done
-    for _ in range(STEPS):
+    for step in range(STEPS):
         if not active.any():
             return w
         at = w[active]
@@ -182,7 +182,7 @@ def _bracketed(atoms: Atoms, x: Array, w: Array, low: Array, high: Array, done: 
         with np.errstate(divide="ignore", invalid="ignore"):
             new = at - miss / slope
         settled = np.abs(new - at) <= ROUNDING / 4 * np.abs(new)
-        settled |= np.abs(miss) <= EPS * np.abs(x[active])
+        settled |= np.abs(miss) <= EPS * max(1, step - 15) * np.abs(x[active])  # rounding of z
         outside = ~((new >= low[active]) & (new <= high[active]))
         new = np.where(outside, (low[active] + high[active]) / 2, new)
         w[active] = np.where(settled, at, new)

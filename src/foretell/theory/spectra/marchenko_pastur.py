@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from foretell._types import Array
 from foretell.errors import InputError
 from foretell.theory.spectra.atoms import Atoms, as_atoms
-from foretell.theory.spectra.curve import Arc, Curve, density, invert, resolved, sampled
+from foretell.theory.spectra.curve import Arc, Curve, density, invert, resolved, sampled, tabulated
 from foretell.theory.spectra.edges import Support, real_branch, support
 from foretell.theory.spectra.quantiles import quantile_angle, survival
 
@@ -25,7 +25,8 @@ class MarchenkoPastur:
 
     .. math:: F'(x) = \frac{\mathrm{Im}\, w}{\pi \gamma |w|^2}, \qquad
               1 - F(x) = \frac{1}{\pi} \Big[ \Big(\frac1\gamma - 1\Big) \arg w
-              + \int \arg(w - \tau)\, dH - \int \frac{\tau\, \mathrm{Im}\, w}{|w - \tau|^2}\, dH \Big]
+              + \int \Big( \arg(w - \tau)
+              - \frac{\tau\, \mathrm{Im}\, w}{|w - \tau|^2} \Big) dH \Big]
 
     at the w in the upper half-plane with z(w) = x, which Newton's method finds from a curve that is
     tabulated once for each interval of the support. Nothing is smoothed and no distance from the
@@ -57,7 +58,7 @@ class MarchenkoPastur:
     Examples
     --------
     >>> law = marchenko_pastur([1.0], 0.25)
-    >>> law.edges.tolist(), law.cdf(law.edges[0, 1])
+    >>> law.edges.tolist(), float(law.cdf(law.edges[0, 1]))
     ([[0.25, 2.25]], 1.0)
     """
 
@@ -80,9 +81,9 @@ class MarchenkoPastur:
     def companion(self, x: ArrayLike) -> Any:
         r"""The w with z(w) = x that belongs to the law, complex, of the shape of x.
 
-        Im w > 0 inside the support. Elsewhere w is real with z'(w) > 0: at :math:`x = -\alpha` it is
-        minus the effective ridge :math:`\kappa(\alpha)`, and above the bulk it maps an outlier to
-        the population eigenvalue that causes it. :math:`-1/w` is the Stieltjes transform of the
+        Im w > 0 inside the support. Elsewhere w is real with z'(w) > 0: at :math:`x = -\alpha` it
+        is minus the effective ridge :math:`\kappa(\alpha)`, and above the bulk it maps an outlier
+        to the population eigenvalue that causes it. :math:`-1/w` is the Stieltjes transform of the
         eigenvalues of XX'/n.
 
         Raises
@@ -121,7 +122,8 @@ class MarchenkoPastur:
         return out[()]
 
     def ppf(self, q: ArrayLike) -> Any:
-        """Least x with probability q up to it; for q = 0 the least point of the support.
+        """Least x with probability q up to it; for q = 0 the least point of the support, 0
+        where that has an atom.
 
         Raises
         ------
@@ -178,7 +180,7 @@ class MarchenkoPastur:
         """
         if n_nodes is not None and n_nodes < 1:
             raise InputError(f"n_nodes is a positive whole number; found {n_nodes}")
-        parts = [self._arc(i, n_nodes).curve for i in range(len(self.edges))]
+        parts = [self._nodes(i, n_nodes) for i in range(len(self.edges))]
         x, w, weight = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "w", "weight")
         )
@@ -212,11 +214,16 @@ class MarchenkoPastur:
         (u_0, u_1), (x_0, x_1) = self._support.offset[i].tolist(), self._support.x[i].tolist()
         if n_nodes is not None:
             return sampled(atoms, (u_0, u_1), (x_0, x_1), n_nodes)
-        self._arcs[i] = resolved(atoms, (u_0, u_1), (x_0, x_1), float(self.masses[i]))
+        self._arcs[i] = tabulated(atoms, (u_0, u_1), (x_0, x_1))
         return self._arcs[i]
 
+    def _nodes(self, i: int, n_nodes: int | None) -> Curve:
+        if n_nodes is None:
+            self._arcs[i] = resolved(self._arc(i), float(self.masses[i]))
+        return self._arc(i, n_nodes).curve
+
     def _invert(self, x: Array) -> Array:
-        """w at x in units of the largest eigenvalue, by arcs inside and on the real line outside."""
+        """w at x in units of the largest eigenvalue; by arcs inside, on the real line outside."""
         w = np.empty(len(x), complex)
         which = self._which(x * self._atoms.scale)
         w[which < 0] = real_branch(self._atoms, self._support, x[which < 0])
@@ -261,8 +268,8 @@ def marchenko_pastur(
         Population eigenvalues, not negative, shape (p,); or a covariance (d, d), a
         :class:`~foretell.theory.spectra.spectrum.Spectrum`, or what has one as ``spectrum``. More
         than 4096 different ones are compressed (bins of two Gauss nodes that are narrow where
-        eigenvalues are rare; the density of 10^6 lognormal eigenvalues then changes by less than
-        1e-7 of its maximum).
+        eigenvalues are rare; for 5,000 lognormal ones of log-deviation 1/2 the density changes by
+        less than 1e-6 and probabilities by less than 1e-8).
     aspect_ratio
         :math:`\gamma = d / n`, dimensions over samples.
     weights
@@ -279,7 +286,7 @@ def marchenko_pastur(
     --------
     >>> law = marchenko_pastur([1.0, 3.0, 10.0], 0.1, weights=[0.2, 0.4, 0.4])
     >>> law.edges.round(4).tolist(), law.masses.round(4).tolist()
-    ([[0.6347, 1.2647], [1.7004, 4.1057], [5.7188, 14.9907]], [0.2, 0.4, 0.4])
+    ([[0.6521, 1.1767], [1.829, 4.1211], [6.615, 14.5818]], [0.2, 0.4, 0.4])
     """
     atoms = as_atoms(eigenvalues, aspect_ratio, weights)
     where = support(atoms)

@@ -16,7 +16,7 @@ from foretell.theory.spectra.outliers import Outlier, masked_outliers
 from foretell.theory.spectra.spectrum import Spectrum, check_covariance
 from foretell.theory.spectra.varying_diagonal import VaryingDiagonalLaw
 
-ALIKE = 0.02  # variance of the diagonal, in units of that of the eigenvalues over d, to neglect
+ALIKE = 0.01  # squared variation of the diagonal times d, in units of the eigenvalues' spread
 NEAR = 1e-4  # relative distance of entries of the diagonal that count as equal where n < d
 
 Diagonal = Literal["auto", "constant", "varying"]
@@ -34,7 +34,9 @@ def masked_spectrum(
     :func:`~.outliers.masked_outliers`.
 
     Distance to the eigenvalues of data (Kolmogorov) is of order 1/d: 0.01 at d = 240, 0.004 at
-    d = 960. Next to an atom or to n = d it is of order d^-1/3 to d^-1/2.
+    d = 960. It is of order d^-1/3 to d^-1/2 next to an atom, at n = d, and where most eigenvalues
+    of the covariance are so far below the penalty that the law is almost an atom: data spread it
+    by the d^-1/2 that the diagonal of the resolvent fluctuates.
 
     Parameters
     ----------
@@ -50,10 +52,10 @@ def masked_spectrum(
         generalised Marchenko-Pastur law, at the cost of the eigenvalues alone) or a
         ``"varying"`` one (one symmetric eigendecomposition, O(d^3), for each point and each kind
         of block of the covariance; nothing for uncorrelated coordinates). ``"auto"`` takes it as
-        constant if coordinates are alike or it varies less than 0.14 d^-1/2 of the spread of the
-        eigenvalues, well below what it does in data. For a stationary series much longer
-        than its correlation say ``"constant"``: the rows at its ends are few, and matter at
-        order 1/d (AR(1) of 0.9 at d = 240: distances 0.011 and 0.010; of 0.99: up to 0.12).
+        constant if coordinates are alike or it varies (relative standard deviation) less than
+        0.1 d^-1/2 of the spread of the eigenvalues, well below what it does in data. For a
+        stationary series much longer than its correlation say ``"constant"``: the rows at its
+        ends are few, and matter at order 1/d.
 
     Raises
     ------
@@ -82,7 +84,8 @@ def masked_spectrum(
     outliers = _outliers(covariance, spectrum.d / float(n_samples), penalty)
     weights = spectrum.counts / spectrum.d
     sample = marchenko_pastur(spectrum.eigenvalues, spectrum.d / float(n_samples), weights=weights)
-    spread = min(1.0, sample.var() / (sample.mean() + penalty) ** 2)
+    quarter, most = np.log(sample.ppf([0.25, 0.75]) + penalty)
+    spread = min(1.0, float(most - quarter) ** 2)
     variation = spectrum.mean((scale / mean - 1) ** 2)
     is_alike = spectrum.alike or variation <= ALIKE / spectrum.d * spread
     if diagonal == "constant" or (diagonal == "auto" and is_alike):
@@ -128,15 +131,10 @@ def _merged(scale: Array, copies: Array) -> Array:
 
 
 def _pencil(covariance: Any, spectrum: Spectrum, scale: Array, alpha: float) -> Pencil:
-    if spectrum.alike or (spectrum.profile.max(axis=1) > 1 - 1e-12).all():
-        if spectrum.alike:
-            scale = np.full(len(spectrum.eigenvalues), scale[0])
-            spectrum = Spectrum(
-                spectrum.eigenvalues,
-                spectrum.counts,
-                np.eye(len(spectrum.eigenvalues)),
-                np.repeat(np.arange(len(scale)), spectrum.counts.astype(int)),
-            )
+    if spectrum.alike:  # the equation is that of independent columns with these variances
+        tau = spectrum.eigenvalues
+        return Pencil(np.stack([tau, np.full(len(tau), scale[0]), spectrum.counts]), (), alpha)
+    if (spectrum.profile.max(axis=1) > 1 - 1e-12).all():
         return pencil_of_diagonal(spectrum, scale, alpha)
     if hasattr(covariance, "matrix"):
         matrix = covariance.matrix()
