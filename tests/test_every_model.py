@@ -12,6 +12,7 @@ from foretell import (
     TwoStageClassifier,
     TwoStageRegressor,
 )
+from foretell.estimators.masked_regression import MaskedRegression
 from foretell.theory import FactorPopulation, MixturePopulation, ViewPopulation
 from foretell.theory.limits import population_limit
 
@@ -36,10 +37,14 @@ def populations(outcome):
             MixturePopulation(MEANS, [0.5, 0.3, 0.2], 1.0, classes, 0.3, outcome=outcome),
             GaussianMixture(3, "spherical"),
         ),
+        "masked": (
+            FactorPopulation(LOADINGS, 1.0, coef, 0.3, outcome=outcome),
+            MaskedRegression(0.2, rank=2),
+        ),
     }
 
 
-KINDS = ["factor", "diagonal", "spectral", "mixture"]
+KINDS = ["factor", "diagonal", "spectral", "mixture", "masked"]
 
 
 def table(name, outcome, size=600, labeled=300):
@@ -116,6 +121,7 @@ def test_shared_rows_correlate_the_stages_but_not_their_risks(name, outcome):
 SHIFTED = {
     "factor": FactorPopulation(LOADINGS * [0.6, 1.3], 1.4, [1.0, -0.6], 0.3),
     "mixture": MixturePopulation(MEANS * 0.9, [0.2, 0.3, 0.5], 1.2, [0.0, 1.0, 2.0], 0.3),
+    "masked": FactorPopulation(LOADINGS * [0.6, 1.3], 1.4, [1.0, -0.6], 0.3),
 }
 
 

@@ -222,3 +222,28 @@ class PretrainingModel(Protocol):
 
         Without ``center`` the columns are taken to have mean zero.
         """
+
+
+class PretrainingEstimator(Protocol):
+    """The same as a scikit-learn estimator of its own, whose ``fit`` takes an array."""
+
+    def pretrain(
+        self,
+        source: Source,
+        *,
+        standardize: bool = False,
+        center: bool = True,
+        max_rank: int | None = None,
+    ) -> Any:
+        """As ``fit`` of a :class:`PretrainingModel`."""
+
+
+def pretrain(model: Any, source: Source, **options: Any) -> Any:
+    """Fit a pre-training model to a sample: by its ``pretrain`` where it has one, else ``fit``."""
+    return pretraining_method(model)(source, **options)
+
+
+def pretraining_method(model: Any) -> Callable[..., Any]:
+    """What fits a pre-training model to a source."""
+    method: Callable[..., Any] = model.pretrain if hasattr(model, "pretrain") else model.fit
+    return method

@@ -12,7 +12,15 @@ import numpy as np
 
 from foretell._parameters import Parameters
 from foretell._types import Array
-from foretell.base import Finding, Head, HeadFit, PretrainingModel
+from foretell.base import (
+    Finding,
+    Head,
+    HeadFit,
+    PretrainingEstimator,
+    PretrainingModel,
+    pretrain,
+    pretraining_method,
+)
 from foretell.data.checks import check_columns, check_values
 from foretell.data.frames import backend_of, to_frame
 from foretell.data.inputs import check_cells, compare_names, weights_of
@@ -37,7 +45,7 @@ class TwoStage(Parameters):
 
     def __init__(
         self,
-        model: PretrainingModel | None = None,
+        model: PretrainingModel | PretrainingEstimator | None = None,
         head: Head | None = None,
         *,
         pool: bool = True,
@@ -138,7 +146,8 @@ class TwoStage(Parameters):
         self.standardized_ = bool(self.standardize)
         if self.standardize == "auto":
             self.standardized_ = is_frame(X) and getattr(model, "standardizes", True)
-        self.encoder_ = model.fit(
+        self.encoder_ = pretrain(
+            model,
             source,
             standardize=self.standardized_,
             center=bool(head.intercept),
@@ -408,7 +417,7 @@ class TwoStage(Parameters):
 
 
 def _takes_center(model: Any) -> bool:
-    taken = signature(model.fit).parameters.values()
+    taken = signature(pretraining_method(model)).parameters.values()
     return any(one.name == "center" or one.kind is Parameter.VAR_KEYWORD for one in taken)
 
 

@@ -69,7 +69,7 @@ def gradient_test(
     """Test a gradient (P,) with noise ``spread`` (P, P) from n independent labels or clusters."""
     outside = null_space(head_map.T)  # what a refit of the head cannot absorb
     size, axes = np.linalg.eigh(outside.T @ unlabeled @ outside)
-    keep = size > 1e-13 * size[-1]
+    keep = size > 1e-13 * size.max(initial=0.0)
     k = int(keep.sum())
     if k == 0:
         return GradientTest(0.0, 1.0, 0.0, "nothing to test", False)

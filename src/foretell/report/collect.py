@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +15,15 @@ from foretell.estimators import TwoStageRegressor
 from foretell.inference.limit import Asymptotics
 from foretell.inference.predictions import Prediction
 from foretell.inference.summary import Summary
+from foretell.models.masked_encoder import MaskedEncoder
 from foretell.report.comparison import Comparison, compare, fit_raw
+from foretell.report.page import plain
 
 GRID = 13
 SHOWN_INTERVALS = 20
 REVEALED = 20
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+NAMES = {"FactorModel": "factor model", "MaskedRegression": "masked regression"}
 
 
 def collect(
@@ -49,7 +52,8 @@ def collect(
     """
     limit: Asymptotics = estimator.asymptotics_
     labeled = ~np.isnan(table.y)
-    label = f"factor model, rank {estimator.encoder_.rank}, and least squares"
+    model = type(estimator.model_).__name__
+    label = f"{NAMES.get(model, model)}, rank {estimator.encoder_.rank}, and least squares"
     head = estimator.head_
     if head.penalty:
         label = label.replace("least squares", "ridge")
@@ -82,7 +86,7 @@ def collect(
         "pool": limit.pool,
         "standardize": bool(estimator.standardized_),
         "model": {
-            "name": "FactorModel",
+            "name": model,
             "noise": getattr(estimator.model_, "noise", None),
             "rank": estimator.encoder_.rank,
             "rank_rule": estimator.encoder_.rank_rule,
@@ -122,8 +126,8 @@ def collect(
         "validation": None if truth is None else validate(table, estimator, truth, comparison),
         "provenance": PROVENANCE,
     }
-    plain: dict[str, Any] = _plain(run)
-    return plain
+    plainly: dict[str, Any] = plain(run)
+    return plainly
 
 
 def answer(limit: Asymptotics, summary: Summary, comparison: Comparison) -> list[str]:
@@ -366,32 +370,28 @@ def _intervals(
 
 
 def _eigenvalues(estimator: TwoStageRegressor) -> dict[str, Any] | None:
-    values = estimator.encoder_.spectrum()
+    encoder = estimator.encoder_
+    values = encoder.spectrum()
     if values is None:
         return None
-    return {
-        "values": values[:100],
-        "rank": estimator.encoder_.rank,
+    shown = {"values": values[:100], "rank": encoder.rank}
+    if isinstance(encoder, MaskedEncoder):
+        return shown | {
+            "noise": encoder.noise_level,
+            "what": "Each dot is one direction in which columns predict one another, by the "
+            "eigenvalue of the matrix of all regressions; strong ones become factors.",
+            "caption": "Dots: eigenvalue of each direction, largest first",
+            "note": f"One is perfect prediction; all sum to zero. Penalty {encoder.alpha:.3g}, "
+            f"{encoder.choice.penalty_rule}. Rank: {encoder.rank_rule}.",
+        }
+    return shown | {
         "noise": 1.0,
-        "note": f"In units of the noise variance. Rank: {estimator.encoder_.rank_rule}.",
+        "note": f"In units of the noise variance. Rank: {encoder.rank_rule}.",
     }
 
 
 def _percent(share: Any, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f}%"
-
-
-def _plain(value: Any) -> Any:
-    """Numbers that JSON can hold; what is not finite becomes None."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
 
 
 PROVENANCE = [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
-from foretell.base import PretrainingModel
+from foretell.base import PretrainingEstimator, PretrainingModel, pretrain, pretraining_method
 from foretell.data.sources import ArraySource, Chunk, Source
 from foretell.errors import InputError
 from foretell.testing.affine_laws import affine_laws
@@ -85,7 +85,11 @@ class Sample(Source):
 
 
 def check_model(
-    model: PretrainingModel, source: Source, *, rng: int = 0, raise_on_failure: bool = True
+    model: PretrainingModel | PretrainingEstimator,
+    source: Source,
+    *,
+    rng: int = 0,
+    raise_on_failure: bool = True,
 ) -> Report:
     r"""Fit a pre-training model to a sample and check what the rest of foretell relies on.
 
@@ -130,8 +134,8 @@ def check_model(
     return reported(repr(model), laws, raise_on_failure)
 
 
-def _laws(model: PretrainingModel, sample: Sample, rng: np.random.Generator) -> Iterator[Check]:
-    plain = model.fit(sample)
+def _laws(model: Any, sample: Sample, rng: np.random.Generator) -> Iterator[Check]:
+    plain = pretrain(model, sample)
     smooth = hasattr(plain, "theta")
     if not smooth and not hasattr(plain, "feature_map"):
         raise InputError(
@@ -176,9 +180,9 @@ def _laws(model: PretrainingModel, sample: Sample, rng: np.random.Generator) -> 
 
 
 def _refit(model: Any, sample: Sample, near: Any) -> Any:
-    if "start" in signature(model.fit).parameters and hasattr(near, "params"):
-        return model.fit(sample, start=near.params)
-    return model.fit(sample)
+    if "start" in signature(pretraining_method(model)).parameters and hasattr(near, "params"):
+        return pretrain(model, sample, start=near.params)
+    return pretrain(model, sample)
 
 
 def _inner(encoder: Any, X: Array) -> Array:
