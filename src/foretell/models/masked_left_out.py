@@ -1,0 +1,209 @@
+r"""The penalty of a masked regression from rows with missing cells, by leaving rows out.
+
+A cell k of a row is predicted from the other observed cells of the row,
+:math:`r_k - E[r_k \mid r_{O \setminus k}] = (P r)_k / P_{kk}` with :math:`P = S_{OO}^{-1}`, as
+cells that are really missing are. What the row itself added to S is removed by its leverage.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from foretell._types import Array
+from foretell.errors import ConvergenceError
+from foretell.models.masked_em import Law, Moments, Rows, fill
+from foretell.models.masked_em_run import Run
+from foretell.models.masked_patterns import Stack
+
+CELLS = 1500  # observed cells that choose the penalty
+FLAT = 5e-3  # relative gain, a factor of e, below which a smaller penalty is not worth it
+LOWEST, HIGHEST = 1e-12, 1e4
+START = (0.03, 2.0)  # between these penalties the search starts
+COARSE, FINE = 8.0, 3.0  # factors between penalties of its two rounds
+SAME, NEAR = 1.25, 4.0  # factors within which penalties are the same, or share the acceleration
+
+
+def left_out_errors(
+    rows: Rows, at: Moments, alpha: float, total: float, loss: Array, *, center: bool
+) -> Array:
+    r"""Errors of the observed cells from the others of their row, the row left out, (n, d).
+
+    .. math:: e_{ik} = \frac{(P r)_k}{P_{kk}} \cdot \frac{1 + (c_k - 1) g_{ik}}{1 - g_{ik}},
+              \qquad g_{ik} = \frac{\delta_i}{W}
+              \left(1 + r^\top P r - \frac{(P r)_k^2}{P_{kk}}\right)
+
+    with :math:`\delta_i = \min(w_i, 1)`, and without the 1 if the mean is not estimated. Exact
+    for complete rows, where c = 1, at the fixed total penalty :math:`W \alpha`. Where cells are
+    missing a row counts for more, because what is imputed in other rows follows it: :math:`c_k` is
+    the weight W over that of the rows which observe a pair of cells with k, on average. This is
+    an approximation.
+
+    Parameters
+    ----------
+    rows
+        Rows to leave out, shape (n, d).
+    at, alpha
+        Moments and penalty.
+    total
+        Total weight W of the sample.
+    loss
+        The factor c, shape (d,).
+
+    Returns
+    -------
+    Array
+        Errors in standardised units, zero where the cell is missing, shape (n, d).
+    """
+    law = Law.of(at.covariance, alpha)
+    R = rows.deviations(at.mean)
+    diagonal = np.where(rows.observed, np.diag(law.Q), 1.0)
+    for stack, V in fill(R, law, rows.stacks):
+        diagonal[stack.rows] = _observed_precisions(stack, V, law)
+    pulled = (R @ law.Q) * rows.observed
+    diagonal[~rows.observed] = 1.0
+    residual = pulled / diagonal
+    removed = np.minimum(rows.weights, 1.0)[:, None] / total
+    length = np.einsum("ij,ij->i", pulled, R)[:, None]
+    leverage = removed * (float(center) + length - pulled * residual)
+    leverage = np.clip(leverage, 0.0, 1.0 - 1e-9)
+    return np.asarray(residual * (1.0 + (loss - 1.0) * leverage) / (1.0 - leverage))
+
+
+def _observed_precisions(stack: Stack, V: Array, law: Law) -> Array:
+    r"""Diagonals of :math:`S_{OO}^{-1}` of the rows of a stack, shape (b, d)."""
+    if stack.by_observed:
+        wide = np.ones((len(V), stack.width))
+        wide[np.arange(len(V))[:, None], stack.columns] = np.einsum("uss->us", V)
+        return np.asarray(stack.of_rows(wide[:, : stack.d]))
+    across = stack.padded(law.Q)[:, : stack.d][stack.columns]
+    lost = np.einsum("usd,usd->ud", np.matmul(V, across), across)
+    return np.asarray(stack.of_rows(np.diag(law.Q) - lost))
+
+
+class PenaltySearch(NamedTuple):
+    """Rows that choose the penalty, and how they count.
+
+    Attributes
+    ----------
+    rows
+        Rows to leave out.
+    counts
+        How much each counts, shape (b,).
+    total
+        Total weight of the sample.
+    loss
+        Weight of all rows over that of rows which observe a pair with a column, shape (d,).
+    missing
+        Share of the weight whose cell in a column is missing, shape (d,).
+    center
+        Whether the mean is estimated.
+    """
+
+    rows: Rows
+    counts: Array
+    total: float
+    loss: Array
+    missing: Array
+    center: bool
+
+    @classmethod
+    def of(cls, rows: Rows, lengths: Array, *, center: bool) -> PenaltySearch:
+        """Take rows spread evenly over their lengths, shape (n,), whatever their order."""
+        total = float(rows.weights.sum())
+        missing = 1.0 - rows.weights @ rows.observed / total
+        wanted = int(max(CELLS / (len(missing) * (1.0 - missing.mean())), 24))
+        some, counts = rows, rows.weights
+        if wanted < 0.8 * len(rows.Z):
+            order = np.argsort(lengths, kind="stable")
+            reached = np.cumsum(rows.weights[order])
+            levels = (np.arange(wanted) + 0.5) / wanted * reached[-1]
+            picked, counts = np.unique(np.searchsorted(reached, levels), return_counts=True)
+            chosen = order[picked]
+            some = rows.some(chosen)
+        return cls(some, counts.astype(np.float64), total, pair_loss(rows), missing, center)
+
+    def error(self, at: Moments, alpha: float) -> float:
+        """Mean squared left-out error of the observed cells; infinite where S is singular."""
+        try:
+            errors = left_out_errors(
+                self.rows, at, alpha, self.total, self.loss, center=self.center
+            )
+        except np.linalg.LinAlgError:
+            return np.inf
+        cells = float(self.counts @ self.rows.observed.sum(axis=1))
+        return float(self.counts @ (errors**2).sum(axis=1) / cells)
+
+    def moved(self, at: Moments, alpha: float, to: float) -> Moments:
+        r"""Moments whose conditional covariances follow a change of the penalty, to first order.
+
+        They are at least :math:`\alpha I`, and lie in the moments for the missing cells.
+        """
+        covariance = at.covariance.copy()
+        covariance.flat[:: len(covariance) + 1] += (to - alpha) * self.missing
+        return Moments(at.mean, covariance)
+
+    def best(self, at: Moments, alpha: float, factor: float) -> float:
+        """Penalty with the least error near one: steps by a factor, then a parabola."""
+
+        def error(exponent: int) -> float:
+            if exponent not in found:
+                to = alpha * factor**exponent
+                found[exponent] = self.error(self.moved(at, alpha, to), to)
+            return found[exponent]
+
+        found: dict[int, float] = {}
+        flat = FLAT * np.log(factor)
+        place = 0
+        while alpha * factor**place > LOWEST and error(place - 1) < error(place) * (1.0 - flat):
+            place -= 1
+        if place == 0:
+            while alpha * factor**place < HIGHEST and error(place + 1) < error(place) * (
+                1.0 + flat
+            ):
+                place += 1
+        left, middle, right = error(place - 1), error(place), error(place + 1)
+        bend = left - 2.0 * middle + right
+        offset = 0.5 * (left - right) / bend if np.isfinite(bend) and bend > 0 else 0.0
+        return float(alpha * factor ** (place + np.clip(offset, -0.5, 0.5)))
+
+
+def searched(rows: Rows, *, center: bool) -> Run:
+    """An EM iteration at the penalty that has the least left-out error.
+
+    Two rounds of the search, each after two EM steps at the penalty before it: the moments hold
+    the conditional covariances of missing cells, which the penalty has a part in.
+    """
+    d = rows.Z.shape[1]
+    start = float(np.clip(0.5 * d * pair_loss(rows).mean() / rows.total, *START))
+    run = Run.start(rows, start, center=center, likelihood=False)
+    lengths = np.einsum("ij,ij->i", rows.Z @ Law.of(run.at.covariance, start).Q, rows.Z)
+    search = PenaltySearch.of(rows, lengths, center=center)
+    if rows.stacks:
+        run.move(run.step.image, start, likelihood=False)
+    alpha = search.best(run.step.image, start, COARSE)
+    run.move(search.moved(run.step.image, start, alpha), alpha, likelihood=False)
+    run.acceleration.next(run.at, run.step.image, alpha)
+    run.move(run.step.image, alpha, likelihood=False)
+    finer = search.best(run.step.image, alpha, FINE)
+    ratio = max(finer / alpha, alpha / finer)
+    finer = alpha if ratio < SAME else finer
+    to = run.acceleration.next(run.at, run.step.image, alpha)
+    try:
+        run.move(search.moved(to if ratio < NEAR else run.step.image, alpha, finer), finer)
+    except ConvergenceError:  # C was extrapolated too far; the image of a step never is
+        run.move(search.moved(run.step.image, alpha, finer), finer)
+        ratio = np.inf
+    if ratio >= NEAR:
+        run.acceleration.restart()
+    return run
+
+
+def pair_loss(rows: Rows) -> Array:
+    """Weight of all rows over that of rows that observe a pair with each column, shape (d,)."""
+    observed = rows.observed.astype(np.float64)
+    in_row = observed.sum(axis=1) - 1.0
+    d = observed.shape[1]
+    pairs = (rows.weights * in_row) @ observed / max(d - 1, 1)
+    return np.asarray(rows.weights.sum() / np.maximum(pairs, 1.0))
