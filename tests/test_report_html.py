@@ -210,9 +210,9 @@ def test_unwritable_paths_are_refused_beforehand(tmp_path):
 
 @pytest.mark.parametrize("package", ["jinja2", "vl_convert"])
 def test_missing_extra_is_named(package, monkeypatch):
-    from foretell.report import html as module
+    from foretell.report import page as module
 
-    module._vega.cache_clear()
+    module.vega.cache_clear()
     real = builtins.__import__
 
     def without(name, *args, **kwargs):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from foretell.cli.common import Command, progress
-from foretell.errors import InputError
+from foretell.errors import ForetellWarning, InputError
 
-PENALTIES_A_DECADE = 20
-BINS = 48  # of a spectrum
-BAND = 2.0  # standard deviations of replicates around their mean
+STEPS = 8  # of a fit
+SHOWN = 12  # columns printed
+TABLES = (".csv", ".parquet")
 
 
 class Group(click.Group):
@@ -37,7 +39,7 @@ def masked() -> None:
 @click.option("--no-standardize", is_flag=True, help="Use the columns in their own units.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="HTML report to write.")
 @click.option("--imputed", type=click.Path(path_type=Path),
-              help="Write the table with missing cells filled (CSV or Parquet).")  # fmt: skip
+              help="Write the table with missing cells filled (.csv or .parquet).")  # fmt: skip
 @click.option("--json", "json_path", type=click.Path(path_type=Path),
               help="Also write the numbers to this file.")  # fmt: skip
 def fit(
@@ -49,48 +51,52 @@ def fit(
     imputed: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Predict every column of TABLE (CSV, Parquet, Arrow) from the others; fill missing cells."""
-    from foretell.report.files import check_writable
+    """Predict every column of TABLE (CSV, Parquet, Arrow) from the others; fill missing cells.
 
-    for path in (output, imputed, json_path):
-        if path is not None:
-            check_writable(path)
-    with progress(4) as advance:
+    Numeric and boolean columns are used as they are; others have to be left out with --drop, and
+    stay as they are in the filled table.
+    """
+    rule: Any = alpha if alpha in ("loo", "gcv") else penalty(alpha, "loo, gcv")
+    outputs = given({"--output": output, "--imputed": imputed, "--json": json_path}, source=table)
+    if imputed is not None and imputed.suffix.lower() not in TABLES:
+        raise InputError(f"--imputed ends in {' or '.join(TABLES)}; found {imputed.name!r}")
+    with progress(STEPS) as advance:
         advance("read the table")
         from foretell.estimators import MaskedRegression
-        from foretell.report.masked import collect_masked, numeric_columns
+        from foretell.report.masked import collect_masked
+        from foretell.report.masked_tables import filled_table, numeric_columns
 
-        frame, name = numeric_columns(table, drop), table.name
+        frame = numeric_columns(table, drop)
         advance("fit")
-        estimator = MaskedRegression(_rule(alpha), standardize=not no_standardize).fit(frame)
-        advance("collect")
-        run = collect_masked(frame, estimator, name=name)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ForetellWarning)
+            estimator = MaskedRegression(rule, standardize=not no_standardize).fit(frame)
+        warned = [str(one.message) for one in caught]
+        run = collect_masked(frame, estimator, name=table.name, warned=warned, advance=advance)
         advance("write")
+        contents: dict[Path, bytes] = {}
         if output is not None:
             from foretell.report.masked_page import render_masked
 
-            page = render_masked(run)
-        if json_path is not None:
-            _write_json(run, json_path)
+            contents[output] = render_masked(run).encode("utf-8", "replace")
         if imputed is not None:
-            _write_table(estimator.impute(frame), imputed)
-        if output is not None:
-            from foretell.report.files import write_text
-
-            write_text(page, output)
-    click.echo(str(estimator.summary()))
-    for title, path in (("Report", output), ("Filled table", imputed), ("Numbers", json_path)):
-        if path is not None:
-            click.echo(f"{title}: {path}")
+            filled = estimator.impute(frame)
+            contents[imputed] = filled_table(table, filled, imputed.suffix.lower())
+        if json_path is not None:
+            contents[json_path] = as_json(run)
+        write_all(contents)
+    click.echo("\n".join([*run["answer"], "", *_columns(run), *_findings(run)]))
+    tell(outputs)
 
 
 @masked.command()
 @click.argument("covariance")
 @click.option("--samples", type=float, required=True, help="Number n of rows.")
 @click.option("--columns", type=int, help="Number d of columns of a named covariance.")
-@click.option("--alpha", default="optimal", show_default=True, help="Penalty: optimal or a number.")
+@click.option("--alpha", help="Penalty: optimal or a number.  [default: optimal; 0 with random "
+              "masks]")  # fmt: skip
 @click.option("--rank", type=int, help="Also PCA with this many components.")
-@click.option("--mask-rate", type=float, help="Train over random masks that hide this share.")
+@click.option("--mask-rate", help="Train over random masks that hide this share, or optimal.")
 @click.option("--replicates", type=int, default=0, show_default=True,
               help="Also simulate this many samples.")  # fmt: skip
 @click.option("--rows", type=click.Choice(["gaussian", "rademacher", "student", "elliptical"]),
@@ -109,9 +115,9 @@ def theory(
     covariance: str,
     samples: float,
     columns: int | None,
-    alpha: str,
+    alpha: str | None,
     rank: int | None,
-    mask_rate: float | None,
+    mask_rate: str | None,
     replicates: int,
     rows: Any,
     jobs: int,
@@ -127,72 +133,44 @@ def theory(
     spiked:spikes=6,3, ar1:rho=0.9, powerlaw:exponent=1,basis=haar, blocks:size=10,correlations=0.5,
     graded:rho=0.8, diagonal:variances=1,4.
     """
-    from foretell.plots.charts import check_format
-    from foretell.report.files import check_writable
+    from foretell.cli.masked_theory import Question, covariance_of, random_masks
 
-    for path in (curves, spectrum, comparison):
-        if path is not None:
-            check_format(path)
-    for path in (curves, spectrum, comparison, json_path):
-        if path is not None:
-            check_writable(path)
-    sigma = _covariance(covariance, columns)
-    from foretell.theory.masked import MaskedPopulation, masked_regression, optimal_alpha
-
-    population = MaskedPopulation(sigma, rows)
-    scales = population.row_scales(10_000) if rows == "elliptical" else None
-    penalty = optimal_alpha(sigma, samples, row_scales=scales) if alpha == "optimal" else (
-        _penalty(alpha)
-    )  # fmt: skip
+    drawn = {"--curves": curves, "--spectrum": spectrum, "--comparison": comparison}
+    charts = given(drawn, charts=True)
+    outputs = given({**drawn, "--json": json_path})
+    if not 2 <= samples < math.inf:
+        raise InputError(f"--samples is at least 2 and finite; found {samples:g}")
     if mask_rate is not None:
-        penalty = 0.0 if alpha == "optimal" else penalty
-        found = masked_regression(sigma, samples, penalty, mask_rate=mask_rate)
-        click.echo(found.summary())
-        numbers = {"alpha": penalty, "mask_rate": mask_rate, "test_error": found.test_error,
-                   "single_test_error": found.single_test_error}  # fmt: skip
-    else:
-        result = masked_regression(sigma, samples, penalty, row_scales=scales)
-        click.echo(result.summary())
-        numbers = {
-            key: getattr(result, key)
-            for key in (
-                "alpha",
-                "n_samples",
-                "d",
-                "kappa",
-                "test_error",
-                "train_error",
-                "norm",
-                "null_error",
-                "best_linear_error",
+        refuse("--mask-rate", {
+            **dict.fromkeys(charts, True), "--rank": rank is not None,
+            "--replicates": replicates != 0, "--rows": rows != "gaussian", "--jobs": jobs != 1,
+            "--seed": seed != 0,
+        })  # fmt: skip
+        if alpha == "optimal":
+            raise InputError(
+                "--alpha optimal is for one hidden entry; with --mask-rate give a number, or leave "
+                "--alpha out for none"
             )
-        }
-    if rank is not None:
-        from foretell.theory.masked import masked_pca_error, pca_error
-
-        numbers["pca"] = float(pca_error(sigma, samples, rank))
-        numbers["masked_pca"] = float(masked_pca_error(sigma, samples, rank))
-        click.echo(
-            f"PCA, {rank} components: {numbers['pca']:.5g}; masked PCA {numbers['masked_pca']:.5g}"
-        )
-    simulated: list[Any] = []
-    grid = _grid(penalty, population)
-    if replicates:
-        wanted = [penalty, *(grid[:: len(grid) // 6] if curves is not None else [])]
-        simulated = _simulate(population, wanted, samples, replicates, rank, jobs, seed)
-        click.echo(simulated[0].summary())
-        numbers["simulation"] = {
-            name: {"mean": float(v.mean()), "sd": float(v.std(ddof=1))}
-            for name, v in simulated[0].numbers.items()
-        }
-    if curves is not None:
-        _draw_curves(curves, covariance, sigma, samples, grid, scales, simulated, numbers)
-    if spectrum is not None:
-        _draw_spectrum(spectrum, covariance, population, samples, penalty, seed)
-    if comparison is not None:
-        _draw_comparison(comparison, covariance, sigma, samples, penalty)
-    if json_path is not None:
-        _write_json(numbers, json_path)
+        sigma = covariance_of(covariance, columns)
+        with warnings_told():
+            text, numbers = random_masks(
+                sigma, samples, mask_rate, penalty(alpha or "0", "a share of 0 to 1")
+            )
+        click.echo(text)
+        write_all({} if json_path is None else {json_path: as_json(numbers)})
+        return tell(outputs)
+    chosen = None if alpha in (None, "optimal") else penalty(str(alpha), "optimal")
+    question = Question(
+        covariance, covariance_of(covariance, columns), samples, chosen, rank, rows, replicates,
+        jobs, seed,
+    )  # fmt: skip
+    question.check(charts)
+    with warnings_told():
+        text, numbers, drawings = question.answer(charts)
+    contents = {path: drawings[name] for name, path in charts.items()}
+    write_all(contents | ({} if json_path is None else {json_path: as_json(numbers)}))
+    click.echo(text)
+    return tell(outputs)
 
 
 @masked.command()
@@ -204,68 +182,31 @@ def theory(
               show_default=True, help="Chart to write.")  # fmt: skip
 def phases(support: int | None, alpha: str, ratios: str, spikes: str, output: Path) -> None:
     """Where a spike of the covariance shows in the sample covariance and in A."""
-    import numpy as np
+    from foretell.cli.masked_charts import draw_phases
 
-    from foretell.plots.charts import check_format, write
-    from foretell.plots.masked import phases as draw
-    from foretell.report.files import check_writable
-    from foretell.theory.spectra import phase_diagram
-
-    check_format(output)
-    check_writable(output)
-    x = np.geomspace(*_range(ratios, "--ratios"), 60)
-    y = np.linspace(*_range(spikes, "--spikes"), 60)
-    penalty: Any = alpha if alpha == "optimal" else _penalty(alpha)
-    found = phase_diagram(x, y, alpha=penalty, support=support)
-    chart = draw(
-        x, y, np.array(found.names)[found.phase],
-        {"threshold of C": (x, found.covariance_boundary),
-         "threshold of A": (x, found.coefficient_boundary)},
-        titles=("rows per column, n / d", "strength of the spike"),
-        subtitle=f"penalty {alpha}; spike on {support or 'all'} columns",
+    given({"--output": output}, charts=True)
+    level: Any = alpha if alpha == "optimal" else penalty(alpha, "optimal")
+    lines, content = draw_phases(
+        support, level, interval(ratios, "--ratios"), interval(spikes, "--spikes"),
+        output.suffix.lower(),
     )  # fmt: skip
-    write(chart, output)
-    for ratio in (0.5, 1.0, 2.0, 4.0):
-        if x[0] <= ratio <= x[-1]:
-            low, high = (
-                float(np.interp(ratio, x, line))
-                for line in (found.covariance_boundary, found.coefficient_boundary)
-            )
-            click.echo(f"n/d = {ratio:g}: shows in C above {low:.3g}, in A above {high:.3g}")
-    click.echo(f"Chart: {output}")
+    write_all({output: content})
+    click.echo("\n".join([*lines, f"Chart: {output}"]))
 
 
-def _covariance(text: str, columns: int | None) -> Any:
-    from foretell.data.matrices import read_matrix
-    from foretell.theory.masked.covariances import Dense, named_covariance
-
-    if Path(text).suffix and ":" not in text:
-        matrix = read_matrix(text)
-        if columns is not None and columns != len(matrix):
-            raise InputError(
-                f"--columns is {columns}, and {text} has {len(matrix)}; leave --columns out"
-            )
-        return Dense(matrix)
-    if columns is None:
-        raise InputError(f"a covariance by name, {text!r}, needs --columns")
-    return named_covariance(text, columns)
-
-
-def _penalty(text: str) -> float:
+def penalty(text: str, others: str) -> float:
+    """A penalty from the command line."""
     try:
         value = float(text)
     except ValueError:
-        raise InputError(f"--alpha is a number or optimal; found {text!r}") from None
+        raise InputError(f"--alpha is a number or {others}; found {text!r}") from None
     if not value >= 0:
         raise InputError(f"--alpha is not negative; found {text}")
     return value
 
 
-def _rule(text: str) -> Any:
-    return text if text in ("loo", "gcv") else _penalty(text)
-
-
-def _range(text: str, name: str) -> tuple[float, float]:
+def interval(text: str, name: str) -> tuple[float, float]:
+    """Two ascending positive numbers from the command line."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
@@ -275,141 +216,77 @@ def _range(text: str, name: str) -> tuple[float, float]:
     return low, high
 
 
-def _grid(penalty: float, population: Any) -> Any:
-    """Penalties around the one in use and the mean variance."""
-    import numpy as np
-
-    variance = population.covariance.spectrum
-    mean = float(variance.trace(variance.eigenvalues)) / variance.d
-    middle = penalty if 0 < penalty < math.inf else mean
-    low, high = 1e-3 * min(middle, mean), 1e2 * max(middle, mean)
-    return np.geomspace(low, high, int(PENALTIES_A_DECADE * math.log10(high / low)))
+def refuse(option: str, others: Mapping[str, bool]) -> None:
+    """Raise if an option comes with others that it has no meaning with."""
+    if named := [name for name, present in others.items() if present]:
+        raise InputError(f"{option} does not go with {', '.join(named)}; leave one of them out")
 
 
-def _simulate(
-    population: Any, alphas: Sequence[float], samples: float, replicates: int,
-    rank: int | None, jobs: int, seed: int,
-) -> list[Any]:  # fmt: skip
-    from foretell.estimators import MaskedRegression
-    from foretell.simulation import simulate
+def given(
+    paths: Mapping[str, Path | None], *, charts: bool = False, source: Path | None = None
+) -> dict[str, Path]:
+    """The outputs that are asked for, once it is certain that they can be written."""
+    from foretell.plots.charts import check_format
+    from foretell.report.files import check_writable
 
-    if samples != int(samples):
-        raise InputError(f"a simulation needs a whole number of --samples; found {samples}")
-    with progress(len(alphas) * replicates) as advance:
-        return [
-            simulate(
-                population,
-                MaskedRegression(
-                    float(alpha), standardize=False, center=False, rank=rank or "auto"
-                ),
-                n_unlabeled=int(samples), n_replicates=replicates, random_state=seed, n_jobs=jobs,
-                done=lambda: advance("replicates"),
-            )
-            for alpha in alphas
-        ]  # fmt: skip
+    found = {name: path for name, path in paths.items() if path is not None}
+    places: dict[Path, str] = {} if source is None else {source.resolve(): "TABLE"}
+    for name, path in found.items():
+        if charts:
+            check_format(path)
+        place = check_writable(path)
+        if place in places:
+            raise InputError(f"{places[place]} and {name} are the same file, {path}; name another")
+        places[place] = name
+    return found
 
 
-def _draw_curves(
-    path: Path, name: str, sigma: Any, samples: float, grid: Any, scales: Any,
-    simulated: Sequence[Any], numbers: dict[str, Any],
-) -> None:  # fmt: skip
-    from foretell.plots.charts import write
-    from foretell.plots.masked import error_curves
-    from foretell.theory.masked import masked_path
-
-    path_ = masked_path(sigma, samples, grid, row_scales=scales)
-    points = [
-        {"alpha": sim.alpha, "of": of, "mean": float(v.mean()),
-         "low": float(v.mean() - BAND * v.std(ddof=1)),
-         "high": float(v.mean() + BAND * v.std(ddof=1))}
-        for sim in simulated
-        for of in ("test error", "train error")
-        for v in [sim.numbers[of]]
-    ]  # fmt: skip
-    levels = {"PCA": numbers["pca"]} if "pca" in numbers else {}
-    if math.isfinite(numbers.get("masked_pca", math.inf)):
-        levels["masked PCA"] = numbers["masked_pca"]
-    write(
-        error_curves(
-            {"alpha": path_.alpha, "test error": path_.test_error,
-             "train error": path_.train_error},
-            simulated=points, levels=levels, title=f"Masked regression, {name}",
-            subtitle=f"{samples:g} rows of {path_.d} columns"
-            + ("; points and bands: simulation, ± 2 standard deviations" if points else ""),
-        ),
-        path,
-    )  # fmt: skip
-    click.echo(f"Error curves: {path}")
-
-
-def _draw_spectrum(
-    path: Path, name: str, population: Any, samples: float, alpha: float, seed: int
-) -> None:
-    import numpy as np
-
-    from foretell.plots.charts import write
-    from foretell.plots.masked import spectrum_of_masked
-    from foretell.theory.spectra import empirical_spectrum, masked_spectrum
-
-    law = masked_spectrum(population.covariance, samples, alpha)
-    X = population.sample_unlabeled(int(samples), seed)
-    values = empirical_spectrum(X, alpha).eigenvalues
-    outliers = [outlier.location for outlier in law.outliers]
-    places = [*law.edges.ravel(), *values, *outliers]
-    edges = np.linspace(min(places), max(places), BINS + 1)
-    chart = spectrum_of_masked(
-        edges, np.diff(law.cdf(edges)), eigenvalues=values, outliers=outliers,
-        title=f"Eigenvalues of A, {name}",
-        subtitle=f"{samples:g} rows of {population.n_columns} columns, penalty {alpha:.3g}; "
-        "bars: one sample",
-    )  # fmt: skip
-    write(chart, path)
-    click.echo(f"Spectrum: {path}")
-
-
-def _draw_comparison(path: Path, name: str, sigma: Any, samples: float, alpha: float) -> None:
-    from foretell.plots.charts import write
-    from foretell.plots.masked import pca_comparison
-    from foretell.theory.masked import compare_with_pca
-
-    found = compare_with_pca(sigma, samples, alpha=alpha)
-    click.echo(found.summary())
-    write(
-        pca_comparison(
-            found.ranks / found.d, {"PCA": found.pca, "masked PCA": found.masked_pca},
-            found.regression, crossover=found.crossover or None,
-            title=f"Masked regression beside PCA, {name}",
-            subtitle=f"{samples:g} rows of {found.d} columns, penalty {alpha:.3g}",
-        ),
-        path,
-    )  # fmt: skip
-    click.echo(f"Comparison: {path}")
-
-
-def _write_json(values: Any, path: Path) -> None:
-    from foretell.report.files import write_text
-
-    write_text(json.dumps(_finite(values), indent=1, allow_nan=False), path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_table(table: Any, path: Path) -> None:
-    import io
-
-    from pyarrow import csv, parquet
-
+def write_all(contents: Mapping[Path, bytes]) -> None:
+    """Write files, each whole or not at all."""
     from foretell.report.files import write_bytes
 
-    buffer = io.BytesIO()
-    if path.suffix.lower() == ".parquet":
-        parquet.write_table(table, buffer)
-    else:
-        csv.write_csv(table, buffer)
-    write_bytes(buffer.getvalue(), path)
+    for path, content in contents.items():
+        write_bytes(content, path)
+
+
+def as_json(values: Any) -> bytes:
+    """Numbers as JSON, null where not finite."""
+    from foretell.report.page import plain
+
+    return json.dumps(plain(values), indent=1, allow_nan=False).encode()
+
+
+def tell(outputs: Mapping[str, Path]) -> None:
+    """Name the files that were written."""
+    for name, path in outputs.items():
+        click.echo(f"{name.removeprefix('--')}: {path}")
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Print foreseen warnings as one line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ForetellWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught):
+        click.echo(f"Warning: {text}", err=True)
+
+
+def _columns(run: Mapping[str, Any]) -> list[str]:
+    rows = run["columns"]
+    wide = max(20, min(40, max(len(row["column"]) for row in rows)))
+    lines = [f"  {'column':<{wide}}{'error (rms)':>14}{'explained':>12}{'missing':>10}"]
+    lines += [
+        f"  {row['column'][:wide]:<{wide}}{row['rmse']:>14.4g}{row['explained']:>12.3f}"
+        f"{row['missing']:>10,}"
+        for row in rows[:SHOWN]
+    ]
+    return [*lines, f"  … and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else lines
+
+
+def _findings(run: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for finding in run["diagnostics"]:
+        lines.append(f"  [{finding['level']}] {finding['title']}: {finding['text']}")
+        lines += [f"      -> {finding['cure']}"] if finding["cure"] else []
+    return ["", *lines] if lines else []

@@ -1,7 +1,8 @@
-"""Charts of masked regression: error curves, spectrum of A, phases, replicates over theory."""
+"""Charts of masked regression: error curves, PCA beside it, replicates over theory."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from foretell._types import Array
 from foretell.plots.charts import LIMIT, SCHEMA, SIMULATION, quantity, rows
 
 GREY = "#777777"
+MARGIN = 1.15  # beyond the first and last penalty
+WIDE = 30.0  # ratio of errors from which their axis is logarithmic
 PALETTE = {
     "test error": LIMIT,
     "train error": SIMULATION,
@@ -24,6 +27,7 @@ def error_curves(
     *,
     simulated: Sequence[Mapping[str, Any]] = (),
     levels: Mapping[str, float] | None = None,
+    chosen: float | None = None,
     title: str = "Masked regression",
     subtitle: str = "",
 ) -> dict[str, Any]:
@@ -37,18 +41,31 @@ def error_curves(
         Records ``alpha``, ``of``, ``mean``, ``low``, ``high``: simulated points and bands.
     levels
         Horizontal lines by name, such as the error of PCA.
+    chosen
+        Penalty to mark, if it is among those of the curves.
     title, subtitle
         Text above.
     """
+    alphas = np.asarray(curves["alpha"])
     lines = [
         record
         for name in ("test error", "train error")
-        for record in _named(name, alpha=curves["alpha"], error=curves[name])
+        for record in _named(name, alpha=alphas, error=np.asarray(curves[name]))
+        if np.isfinite(record["error"])
     ]
     names = ["test error", "train error", *(levels or {})]
     color = _colors(names)
-    x = quantity("alpha", "penalty α") | {"scale": {"type": "log", "nice": False}}
+    ends = [float(alphas.min()) / MARGIN, float(alphas.max()) * MARGIN]
+    powers = range(math.ceil(math.log10(ends[0])), 1 + math.floor(math.log10(ends[1])))
+    x = quantity("alpha", "penalty α") | {
+        "scale": {"type": "log", "nice": False, "domain": ends},
+        "axis": {"values": [10.0**k for k in powers], "format": "~g"},
+    }
+    errors = [record["error"] for record in lines if record["error"] > 0]
+    wide = len(errors) == len(lines) and max(errors) > WIDE * min(errors)
     y = quantity("error", "mean squared error")
+    if wide:
+        y["scale"] = {"type": "log", "nice": False}
     layers: list[dict[str, Any]] = [
         {
             "data": {"values": lines},
@@ -56,6 +73,14 @@ def error_curves(
             "encoding": {"x": x, "y": y, "color": color},
         }
     ]
+    if chosen is not None and ends[0] < chosen < ends[1]:
+        layers.append(
+            {
+                "data": {"values": [{"alpha": chosen}]},
+                "mark": {"type": "rule", "color": GREY, "strokeDash": [2, 3]},
+                "encoding": {"x": x},
+            }
+        )
     if levels:
         layers.append(
             {
@@ -66,146 +91,20 @@ def error_curves(
         )
     if simulated:
         data = {"values": [dict(record) for record in simulated]}
+        span = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
         layers += [
             {
                 "data": data,
                 "mark": {"type": "rule", "strokeWidth": 5, "opacity": 0.3},
-                "encoding": {"x": x, "y": quantity("low"), "y2": {"field": "high"}, "color": color},
+                "encoding": {"x": x, **span, "color": color},
             },
             {
                 "data": data,
                 "mark": {"type": "point", "filled": True, "size": 40},
-                "encoding": {"x": x, "y": quantity("mean"), "color": color},
+                "encoding": {"x": x, "y": y | {"field": "mean"}, "color": color},
             },
         ]
-    return _chart(title, subtitle) | {"width": 520, "height": 320, "layer": layers}
-
-
-def spectrum_of_masked(
-    edges: Array,
-    mass: Array,
-    *,
-    eigenvalues: Array | None = None,
-    outliers: Sequence[float] = (),
-    title: str = "Eigenvalues of A",
-    subtitle: str = "",
-) -> dict[str, Any]:
-    """Eigenvalues of A in bins: their share in theory over that in a sample, outliers dashed.
-
-    Parameters
-    ----------
-    edges, mass
-        Ends of the bins, ascending, shape (k + 1,), and mass of the theory in each, shape (k,).
-    eigenvalues
-        Of one sample or several, any shape; None draws no histogram.
-    outliers
-        Where theory puts single eigenvalues outside the bulk.
-    title, subtitle
-        Text above.
-    """
-    axis = quantity("x", "eigenvalue of A")
-    height = {"field": "density", "type": "quantitative", "title": "density"}
-    layers: list[dict[str, Any]] = []
-    if eigenvalues is not None:
-        values = np.ravel(eigenvalues)
-        counts = np.histogram(values, edges)[0]
-        density = counts / len(values) / np.diff(edges)
-        layers.append(
-            {
-                "data": {"values": rows(start=edges[:-1], end=edges[1:], density=density)},
-                "mark": {"type": "rect", "color": SIMULATION, "opacity": 0.3},
-                "encoding": {
-                    "x": quantity("start", "eigenvalue of A"),
-                    "x2": {"field": "end"},
-                    "y": height,
-                    "y2": {"datum": 0},
-                },
-            }
-        )
-    middle = (edges[1:] + edges[:-1]) / 2
-    layers.append(
-        {
-            "data": {"values": rows(x=middle, density=mass / np.diff(edges))},
-            "mark": {"type": "line", "color": LIMIT, "strokeWidth": 2, "interpolate": "step"},
-            "encoding": {"x": axis, "y": height},
-        }
-    )
-    if len(outliers):
-        layers.append(
-            {
-                "data": {"values": [{"x": float(v)} for v in outliers]},
-                "mark": {"type": "rule", "color": LIMIT, "strokeDash": [4, 3], "strokeWidth": 1.5},
-                "encoding": {"x": axis, "tooltip": [{"field": "x", "format": ".4f"}]},
-            }
-        )
-    return _chart(title, subtitle) | {"width": 520, "height": 300, "layer": layers}
-
-
-def phases(
-    x: Array,
-    y: Array,
-    phase: Array,
-    boundaries: Mapping[str, tuple[Array, Array]],
-    *,
-    titles: tuple[str, str],
-    title: str = "Phase diagram",
-    subtitle: str = "",
-) -> dict[str, Any]:
-    """Phases on a grid, and the curves between them.
-
-    Parameters
-    ----------
-    x, y
-        Axes of the grid, shapes (a,) and (b,), ascending.
-    phase
-        Name of the phase, shape (b, a).
-    boundaries
-        Curves by name, each as two arrays x and y.
-    titles
-        Of both axes.
-    title, subtitle
-        Text above.
-    """
-    left, right = _cells(x)
-    low, high = _cells(y)
-    cells = [
-        {"x": left[j], "x2": right[j], "y": low[i], "y2": high[i], "phase": str(phase[i, j])}
-        for i in range(len(y))
-        for j in range(len(x))
-    ]
-    curves = [
-        record | {"of": name}
-        for name, (a, b) in boundaries.items()
-        for record in rows(x=np.asarray(a), y=np.asarray(b))
-        if np.isfinite(record["y"])
-    ]
-    horizontal, vertical = quantity("x", titles[0]), quantity("y", titles[1])
-    return _chart(title, subtitle) | {
-        "width": 420,
-        "height": 340,
-        "layer": [
-            {
-                "data": {"values": cells},
-                "mark": {"type": "rect", "opacity": 0.5},
-                "encoding": {
-                    "x": horizontal,
-                    "x2": {"field": "x2"},
-                    "y": vertical,
-                    "y2": {"field": "y2"},
-                    "color": {"field": "phase", "type": "nominal", "title": None},
-                },
-            },
-            {
-                "data": {"values": curves},
-                "mark": {"type": "line", "color": "black", "strokeWidth": 1.5},
-                "encoding": {
-                    "x": horizontal,
-                    "y": vertical,
-                    "strokeDash": {"field": "of", "type": "nominal", "title": "boundary"},
-                },
-            },
-        ],
-    }
+    return titled(title, subtitle) | {"width": 520, "height": 320, "layer": layers}
 
 
 def pca_comparison(
@@ -258,12 +157,18 @@ def pca_comparison(
     if crossover is not None:
         layers.append(
             {
-                "data": {"values": [{"share": crossover}]},
-                "mark": {"type": "rule", "color": GREY, "strokeDash": [4, 3]},
+                "data": {"values": [{"share": crossover, "text": f"k/d = {crossover:.3g}"}]},
                 "encoding": {"x": x},
+                "layer": [
+                    {"mark": {"type": "rule", "color": GREY, "strokeDash": [4, 3]}},
+                    {
+                        "mark": {"type": "text", "align": "left", "dx": 5, "dy": 8, "color": GREY},
+                        "encoding": {"y": {"value": 0}, "text": {"field": "text"}},
+                    },
+                ],
             }
         )
-    return _chart(title, subtitle) | {"width": 480, "height": 320, "layer": layers}
+    return titled(title, subtitle) | {"width": 480, "height": 320, "layer": layers}
 
 
 def replicates(
@@ -276,7 +181,7 @@ def replicates(
         if theory.get(name)
         for value in values
     ]
-    return _chart(
+    return titled(
         f"{len(next(iter(numbers.values())))} replicates of {n_samples} rows over theory", ""
     ) | {
         "width": 480,
@@ -298,7 +203,8 @@ def replicates(
     }
 
 
-def _chart(title: str, subtitle: str) -> dict[str, Any]:
+def titled(title: str, subtitle: str) -> dict[str, Any]:
+    """What all charts of this kind begin with."""
     heading: dict[str, Any] = {"text": title, "anchor": "start"}
     if subtitle:
         heading["subtitle"] = subtitle
@@ -324,9 +230,3 @@ def _colors(names: Sequence[str]) -> dict[str, Any]:
         "scale": {"domain": list(names), "range": shades},
         "legend": {"orient": "top", "symbolType": "stroke", "symbolOpacity": 1},
     }
-
-
-def _cells(values: Array) -> tuple[list[float], list[float]]:
-    """Borders of cells around ascending values."""
-    middle = (values[1:] + values[:-1]) / 2
-    return [float(values[0]), *middle.tolist()], [*middle.tolist(), float(values[-1])]

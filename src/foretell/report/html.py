@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import importlib.resources
 import json
 import math
 import os
 import statistics
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Context, Decimal
-from functools import cache
 from typing import Any
 
-from foretell.errors import MissingExtraError
 from foretell.report.files import check_writable, write_text
+from foretell.report.page import fill, number, percent, plain, template
 
 __all__ = ["charts", "check_writable", "number", "percent", "render", "write"]
-
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def render(run: Mapping[str, Any]) -> str:
@@ -48,46 +41,14 @@ def render(run: Mapping[str, Any]) -> str:
     >>> "Label more rows." in page
     True
     """
-    try:
-        import jinja2
-        from markupsafe import Markup
-    except ImportError as error:
-        raise _missing("jinja2") from error
-
-    # Markup: these texts are ours, or already free of anything that could end their element.
-    def embedded(value: object) -> Markup:
-        return Markup(_script_json(value))
-
-    class Absent(jinja2.Undefined):
-        """A key that is missing reads as None."""
-
-        def __new__(cls, *_: Any, **__: Any) -> None:  # type: ignore[misc]
-            return None
-
-    run = _finite(run)
-    scripts = [Markup(_vega()), Markup(_template("report.js"))]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("foretell.report", "templates"),
-        autoescape=True,
-        undefined=Absent,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "percent": percent,
-        "mse": lambda risk, digits=4: number(_double(risk), digits),
-        "script_json": embedded,
-    }
-    return environment.get_template("page.html.j2").render(
-        run=run,
-        style=Markup(_template("style.css")),
-        scripts=scripts,
-        hashes=[_hash(script) for script in scripts],
-        charts=charts(run),
+    run = plain(run)
+    return fill(
+        "page.html.j2",
+        run,
+        charts(run),
+        filters={"mse": lambda risk, digits=4: number(_double(risk), digits)},
         ranked=_ranked(run.get("coefficients") or []),
         widening=_widening(run.get("intervals") or []),
-        warnings=sum(d.get("level") == "warning" for d in run.get("diagnostics") or []),
     )
 
 
@@ -119,44 +80,6 @@ def write(run: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     write_text(render(run), path)
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number as a reader wants it: ``digits`` significant digits, never exponents in code style.
-
-    From a ten-thousandth to ten million in plain decimals, whole numbers in full and with commas;
-    beyond, scientific. Rounds half away from zero, as JavaScript does, because the sliders
-    write their numbers by the same rule. None and what is not finite: “–”.
-
-    Examples
-    --------
-    >>> from foretell.report.html import number
-    >>> [number(v) for v in (0.12345, 12345.6, -0.000012345, float("nan"))]
-    ['0.123', '12,346', '−1.23 × 10⁻⁵', '–']
-    """
-    if value is None or not math.isfinite(value):
-        return "–"
-    size, sign = abs(value), "−" if value < 0 else ""
-    if size == 0:
-        return "0"
-    rounded = Context(prec=digits, rounding=ROUND_HALF_UP).create_decimal(Decimal(size))
-    if size < 1e-4 or size >= 1e7:
-        mantissa, exponent = f"{rounded:.{digits - 1}e}".split("e")
-        return f"{sign}{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
-    if size >= 10**digits - 0.5:
-        return f"{sign}{Decimal(size).quantize(Decimal(1), ROUND_HALF_UP):,}"
-    return f"{sign}{rounded:,.{digits - 1 - rounded.adjusted()}f}"
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage: whole, or with one decimal below 10%."""
-    if share is None or not math.isfinite(share):
-        return "–"
-    size = abs(100 * share)
-    places = 0 if size >= 9.95 or size == 0 else 1
-    rounded = Decimal(f"{size:.10g}").quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-    sign = "−" if share < 0 and rounded else ""
-    return f"{sign}{rounded}".removesuffix(".0") + "%"
-
-
 def charts(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The Vega-Lite specifications of the charts that ``run`` has numbers for, data included.
 
@@ -172,7 +95,7 @@ def charts(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "comparison": {"rows": _comparison_rows(run.get("comparison") or {})},
         "eigenvalues": _eigenvalue_data(run.get("eigenvalues") or {}),
     }
-    specs: dict[str, dict[str, Any]] = json.loads(_template("charts.json"))
+    specs: dict[str, dict[str, Any]] = json.loads(template("charts.json"))
     shown = [name for name, tables in data.items() if any(tables.values()) or name == "forecast"]
     drawn = {name: specs[name] | {"datasets": data[name]} for name in shown if data[name]}
     for name, rows in (("split", "bars"), ("intervals", "rows"), ("comparison", "rows")):
@@ -293,46 +216,3 @@ def _widening(intervals: list[dict[str, Any]]) -> float | None:
 
 def _double(risk: float | None) -> float | None:
     return None if risk is None else 2 * risk
-
-
-def _finite(value: Any) -> Any:
-    """The same structure with None for every number that JSON cannot hold."""
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _script_json(value: object) -> str:
-    """JSON that cannot leave its script element: ASCII only, no angle brackets or ampersands."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _template(name: str) -> str:
-    folder = importlib.resources.files("foretell.report") / "templates"
-    return (folder / name).read_text(encoding="utf-8")
-
-
-@cache
-def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, wrapped so that it defines only vegaEmbed."""
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise _missing("vl-convert-python") from error
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    bundle = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    return f"(function () {{{bundle}\n}})();"
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
-
-
-def _missing(package: str) -> MissingExtraError:
-    return MissingExtraError(
-        f"the HTML report needs {package}, which is not installed; pip install 'foretell[report]'"
-    )

@@ -77,6 +77,21 @@ class RandomMaskErrors:
         """Mean over coordinates, one entry hidden."""
         return float(self.single_train_error_per_coordinate.mean())
 
+    def summary(self) -> str:
+        """The numbers in words, one a line."""
+        d = len(self.test_error_per_coordinate)
+        return "\n".join(
+            [
+                f"Masked regression, random masks: d = {d}, n = {self.n_samples:g}, mask rate = "
+                f"{self.mask_rate:.4g}, alpha = {self.alpha:.4g}",
+                f"effective ridge      {self.kappa:.6g}   (of the scaled covariance)",
+                f"test error           {self.single_test_error:.6g}   (one entry hidden)",
+                f"                     {self.test_error:.6g}   (random masks)",
+                f"training error       {self.single_train_error:.6g}   (one entry hidden)",
+                f"                     {self.train_error:.6g}   (random masks)",
+            ]
+        )
+
 
 def random_mask_errors(
     covariance: Any, n_samples: float, alpha: float, mask_rate: float
