@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foretell.cli.common import progress
-from foretell.cli.masked_charts import CHARTS, drawn_to
+from foretell.cli.masked_charts import CHARTS
 from foretell.errors import InputError
 
 PENALTIES_A_DECADE = 20
@@ -142,6 +142,7 @@ class Question:
 
     def answer(self, charts: Mapping[str, Path]) -> tuple[str, dict[str, Any], dict[str, bytes]]:
         """Text, numbers, and the contents of the files of the charts."""
+        from foretell.plots.charts import drawn
         from foretell.theory.masked import masked_pca_error, masked_regression, pca_error
 
         if math.isinf(self.alpha):
@@ -174,7 +175,7 @@ class Question:
                 advance(f"draw {option.removeprefix('--')}")
                 text, chart = CHARTS[option](self, numbers, simulated)
                 lines += ["", text] if text else []
-                drawings[option] = drawn_to(chart, path.suffix)
+                drawings[option] = drawn(chart, path.suffix.lower())
         return "\n".join(lines), numbers, drawings
 
     def _unrelated(

@@ -26,7 +26,7 @@ def write(chart: dict[str, Any], path: str | os.PathLike[str]) -> None:
         vl-convert is not installed and the file is not ``.json``.
     """
     check_format(path)
-    content = _drawn(chart, Path(path).suffix.lower())
+    content = drawn(chart, Path(path).suffix.lower())
     try:
         Path(path).write_bytes(content)
     except OSError as error:
@@ -48,7 +48,8 @@ def check_format(path: str | os.PathLike[str]) -> None:
         _vl_convert()
 
 
-def _drawn(chart: dict[str, Any], ending: str) -> bytes:
+def drawn(chart: dict[str, Any], ending: str) -> bytes:
+    """The content of a chart's file with this ending."""
     if ending == ".json":
         return json.dumps(chart, indent=1, allow_nan=False).encode()
     convert = _vl_convert()
