@@ -38,6 +38,8 @@ def read_matrix(path: str | Path) -> Array:
         raise InputError(
             f"a matrix is read from .npy, .csv, .tsv or .txt files; found {path.name!r}"
         )
+    if not path.is_file():
+        raise InputError(f"there is no file {path} to read a matrix from")
     try:
         if path.suffix.lower() == ".npy":
             matrix = np.load(path, allow_pickle=False).astype(np.float64)
@@ -60,6 +62,8 @@ def _parse(path: Path) -> Array:
         cells = cells[1:]
     if cells and not _is_number(cells[0][0]):
         cells = [row[1:] for row in cells]
+    if not cells:
+        raise ValueError("it holds no numbers")
     widths = {len(row) for row in cells}
     if len(widths) != 1:
         raise ValueError(f"rows have {' and '.join(map(str, sorted(widths)))} cells")

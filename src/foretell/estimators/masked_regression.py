@@ -259,7 +259,8 @@ class MaskedRegression(ColumnEstimator):
     def summary(self) -> MaskedSummary:
         """Tables of the fit: penalty, errors of the columns, findings."""
         self._check_fitted()
-        return summarize(self.fit_, self.feature_names_, self._rule())
+        rule = self._rule(complete=self.fit_.incomplete is None)
+        return summarize(self.fit_, self.feature_names_, rule)
 
     def pretrain(
         self,
@@ -347,8 +348,10 @@ class MaskedRegression(ColumnEstimator):
             self.train_error_, self.loo_error_, self.gcv_, self.egcv_ = fit.errors
         return self
 
-    def _rule(self) -> str:
-        return RULES[self.alpha] if isinstance(self.alpha, str) else "fixed beforehand"
+    def _rule(self, *, complete: bool = True) -> str:
+        if not isinstance(self.alpha, str):
+            return "fixed beforehand"
+        return RULES[self.alpha] if complete else "approximate leave-one-out errors"
 
     def _penalty(self) -> tuple[Any, Array | None]:
         """Checked penalty and grid."""
