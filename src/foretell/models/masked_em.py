@@ -21,6 +21,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.models.masked_patterns import Stack, stacks
+from foretell.models.masked_systems import inverses
 
 TINY = 1e-300
 
@@ -88,6 +89,11 @@ class Rows:
         return float(self.weights.sum())
 
     @property
+    def missing_shares(self) -> Array:
+        """Share of the weight whose cell in a column is missing, shape (d,)."""
+        return np.asarray(1.0 - self.weights @ self.observed / self.total)
+
+    @property
     def missing_weight(self) -> float:
         """Weighted number of missing cells."""
         return float(self.weights @ (~self.observed).sum(axis=1))
@@ -118,37 +124,33 @@ class Step(NamedTuple):
     spread: float
 
 
-def fill(deviations: Array, law: Law, stacks: list[Stack]) -> Iterator[tuple[Stack, Array]]:
+def fill(deviations: Array, law: Law, stacks: list[Stack]) -> Iterator[tuple[Stack, Array, Array]]:
     """Put conditional means into the missing cells of deviations (n, d), in place.
 
-    Gives each stack with the inverses of its systems once its rows are filled.
+    Gives each stack with the inverses of its systems, shape (s, s, u), and the logs of their
+    determinants, shape (u,), once its rows are filled.
     """
     pulled = deviations @ law.Q if stacks else deviations
     for stack in stacks:
         if stack.by_observed:
-            V = np.linalg.inv(stack.blocks(law.S))
-            unseen = np.ones((len(stack.rows), stack.width), dtype=bool)
-            unseen[stack.own] = False
-            regression = stack.solved(V, deviations) @ law.S
-            deviations[stack.rows] += regression * unseen[:, : stack.d]
+            V, logs = inverses(stack.blocks(law.S))
+            unseen = 1.0 - stack.spread_out(np.ones(stack.own.shape))
+            deviations[stack.rows] += (stack.solved(V, deviations) @ law.S) * unseen
         else:
-            V = np.linalg.inv(stack.blocks(law.Q))
+            V, logs = inverses(stack.blocks(law.Q))
             deviations[stack.rows] -= stack.solved(V, pulled)
-        yield stack, V
+        yield stack, V, logs
 
 
-def conditional_sums(
-    deviations: Array, law: Law, stacks: list[Stack], *, likelihood: bool = True
-) -> tuple[Array, float]:
+def conditional_sums(deviations: Array, law: Law, stacks: list[Stack]) -> tuple[Array, float]:
     r"""Fill in place; weighted sums over the incomplete rows.
 
     Returns those of conditional covariances, (d, d), and :math:`\log\det S_{OO} - \log\det S`.
     """
     d = len(law.S)
     total, inner, weight, log_determinants = np.zeros((d, d)), np.zeros((d, d)), 0.0, 0.0
-    for stack, V in fill(deviations, law, stacks):
-        if likelihood:
-            log_determinants += _log_determinant(stack, law)
+    for stack, V, logs in fill(deviations, law, stacks):
+        log_determinants += float(stack.weights @ (logs - law.log_determinant * stack.by_observed))
         if stack.by_observed:
             inner += stack.scattered(V)
             weight += float(stack.weights.sum())
@@ -159,30 +161,18 @@ def conditional_sums(
     return total, log_determinants
 
 
-def _log_determinant(stack: Stack, law: Law) -> float:
-    roots = np.linalg.cholesky(stack.blocks(law.S if stack.by_observed else law.Q))
-    logs = 2.0 * np.log(np.einsum("uss->us", roots)).sum(axis=1)
-    return float(stack.weights @ (logs - law.log_determinant * stack.by_observed))
-
-
 def conditional_variances(stack: Stack, V: Array, law: Law) -> Array:
     """Conditional variances of the missing cells of the rows of a stack, shape (b, d).
 
     From the inverses V of its systems; other cells hold anything.
     """
     if stack.by_observed:
-        across = stack.padded(law.S)[:, : stack.d][stack.columns]
-        known = np.einsum("usd,usd->ud", np.matmul(V, across), across)
-        return np.asarray(stack.of_rows(np.diag(law.S) - known))
-    wide = np.zeros((len(V), stack.width))
-    wide[np.arange(len(V))[:, None], stack.columns] = np.einsum("uss->us", V)
-    return np.asarray(stack.of_rows(wide[:, : stack.d]))
+        return np.asarray(np.diag(law.S) - stack.quadratic(V, law.S))
+    return stack.spread_out(stack.of_rows(np.einsum("ssu->su", V)))
 
 
-def em_step(
-    rows: Rows, at: Moments, alpha: float, *, center: bool, likelihood: bool = True
-) -> Step:
-    """One EM step; without the likelihood the objective is NaN.
+def em_step(rows: Rows, at: Moments, alpha: float, *, center: bool) -> Step:
+    """One EM step.
 
     Raises
     ------
@@ -192,17 +182,15 @@ def em_step(
     law = Law.of(at.covariance, alpha)
     total = rows.total
     R = rows.deviations(at.mean)
-    spread, log_determinants = conditional_sums(R, law, rows.stacks, likelihood=likelihood)
+    spread, log_determinants = conditional_sums(R, law, rows.stacks)
     shift = rows.weights @ R / total
     second = (R * rows.weights[:, None]).T @ R / total
-    objective = np.nan
-    if likelihood:
-        objective = -0.5 * (
-            law.log_determinant
-            + log_determinants / total
-            + float(np.vdot(law.Q, second))
-            + alpha * float(np.trace(law.Q))
-        )
+    objective = -0.5 * (
+        law.log_determinant
+        + log_determinants / total
+        + float(np.vdot(law.Q, second))
+        + alpha * float(np.trace(law.Q))
+    )
     covariance, mean = second + spread / total, at.mean
     if center:
         mean = mean + shift

@@ -15,6 +15,7 @@ from foretell.models.masked_em import TINY, Moments, Rows, Step, em_step
 WINDOW = 5  # steps that the acceleration combines
 WINDOW_CELLS = 2e7  # numbers it may store
 GAIN = 0.1  # likelihood a cell that a step may still gain, in units of the tolerance
+LEAP = 6.0  # movement of the step before the last, in units of the tolerance
 LOWERED = 1e-9  # relative loss of likelihood that is rounding
 
 
@@ -92,6 +93,8 @@ class Run:
         Penalised log-likelihood at the moments since the penalty is fixed.
     change
         Movement of imputed cells in the last step, in conditional standard deviations.
+    before
+        That in the step before it.
     """
 
     rows: Rows
@@ -102,10 +105,11 @@ class Run:
     n_steps: int = 1
     objective: list[float] = field(default_factory=list)
     change: float = np.inf
+    before: float = np.inf
     acceleration: Acceleration = field(default_factory=Acceleration)
 
     @classmethod
-    def start(cls, rows: Rows, alpha: float, *, center: bool, likelihood: bool = True) -> Run:
+    def start(cls, rows: Rows, alpha: float, *, center: bool) -> Run:
         """From correlations of observed cells, smaller by the share that is missing.
 
         They are positive semidefinite whatever is missing, and those of the sample if nothing is.
@@ -114,14 +118,28 @@ class Run:
         C = (rows.Z * rows.weights[:, None]).T @ rows.Z / rows.total / np.outer(share, share)
         at = Moments(np.zeros(len(C)), C)
         with _diagnosed(rows, alpha):
-            step = em_step(rows, at, alpha, center=center, likelihood=likelihood)
+            step = em_step(rows, at, alpha, center=center)
         return cls(rows, center, alpha, at, step)
 
-    def move(self, to: Moments, alpha: float, *, likelihood: bool = True) -> None:
+    def move(self, to: Moments, alpha: float) -> None:
         """Take a step from given moments."""
         with _diagnosed(self.rows, alpha):
-            step = em_step(self.rows, to, alpha, center=self.center, likelihood=likelihood)
+            step = em_step(self.rows, to, alpha, center=self.center)
         self._accept(to, step, alpha)
+
+    def relaxed(self) -> Moments:
+        """The image of the last step, and beyond it by what steps are short of.
+
+        Where nothing is known of missing cells that is their share of what is left. The image
+        itself if that overshoots: if C without what the penalty has in it would not be positive
+        semidefinite.
+        """
+        shares, image = self.rows.missing_shares, self.step.image
+        by = shares.mean() / (1.0 - shares.mean())
+        covariance = image.covariance + by * (image.covariance - self.at.covariance)
+        if not _is_semidefinite(covariance - np.diag(self.alpha * shares)):
+            return image
+        return Moments(image.mean + by * (image.mean - self.at.mean), covariance)
 
     def converge(self, tol: float, max_iter: int) -> None:
         """Accelerated steps until imputed cells move by less than the tolerance.
@@ -130,7 +148,7 @@ class Run:
         """
         self.objective = [self.step.objective]
         while self.n_steps < max_iter:
-            if self.change <= tol and self.gain <= tol * GAIN and self._is_semidefinite():
+            if self._rests(tol) and self._is_semidefinite():
                 return
             if not self.rows.stacks and self.n_steps > 2:
                 self.change = 0.0
@@ -140,6 +158,10 @@ class Run:
                 self.move(self.step.image, self.alpha)
                 self._check_gain()
             self.objective.append(self.step.objective)
+
+    def _rests(self, tol: float) -> bool:
+        """Whether the last step moved little and gained little, and not right after a leap."""
+        return self.change <= tol and self.before <= LEAP * tol and self.gain <= GAIN * tol
 
     @property
     def gain(self) -> float:
@@ -151,14 +173,12 @@ class Run:
 
     def _is_semidefinite(self) -> bool:
         """Whether C is, as the image of any step, or was extrapolated too far."""
-        try:
-            np.linalg.cholesky(self.at.covariance + 1e-13 * np.eye(len(self.at.mean)))
-        except np.linalg.LinAlgError:
-            self.acceleration.restart()
-            self.move(self.step.image, self.alpha)
-            self.objective.append(self.step.objective)
-            return False
-        return True
+        if _is_semidefinite(self.at.covariance):
+            return True
+        self.acceleration.restart()
+        self.move(self.step.image, self.alpha)
+        self.objective.append(self.step.objective)
+        return False
 
     def _leap(self) -> bool:
         to = self.acceleration.next(self.at, self.step.image, self.alpha)
@@ -176,6 +196,7 @@ class Run:
 
     def _accept(self, at: Moments, step: Step, alpha: float) -> None:
         moved = float(self.rows.weights @ ((step.filled - self.step.filled) ** 2).sum(axis=1))
+        self.before = self.change
         self.change = float(
             np.sqrt(moved / max(self.rows.missing_weight, TINY)) / max(step.spread, TINY)
         )
@@ -190,6 +211,15 @@ class Run:
                 f"row: the covariance is singular to rounding at the penalty {self.alpha:.2g}; "
                 "raise the penalty or leave out columns that follow from others"
             )
+
+
+def _is_semidefinite(covariance: Array) -> bool:
+    """Whether a covariance is positive semidefinite, to rounding."""
+    try:
+        np.linalg.cholesky(covariance + 1e-13 * np.eye(len(covariance)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 @contextmanager

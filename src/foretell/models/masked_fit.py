@@ -10,7 +10,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
-from foretell.models.masked_missing import IncompleteFit, conditional_fill
+from foretell.models.masked_missing import IncompleteFit, conditional_fill, conditional_sd
 from foretell.models.masked_path import (
     Eigenspaces,
     Resolvent,
@@ -161,20 +161,56 @@ class MaskedFit:
         """Rows with missing cells (NaN) replaced by conditional means, shape (n, d)."""
         if not np.isnan(X).any():
             return X.copy()
+        precision = self._determined()
+        filled = conditional_fill((X - self.mean) / self.scale, 0.0 * self.mean, precision)
+        return np.where(np.isnan(X), self.mean + self.scale * filled, X)
+
+    def fill_sd(self, X: Array, ratio: Array) -> Array:
+        r"""Standard deviations of filled cells, zero where a cell is present, shape (n, d).
+
+        .. math:: \sqrt{r_k \, [Q_{MM}^{-1}]_{kk}}
+
+        Parameters
+        ----------
+        X
+            Rows, NaN where a cell is missing, shape (n, d).
+        ratio
+            Mean square r of left-out errors of each column, over their conditional variances by
+            ``precision``, shape (d,).
+        """
+        if not np.isnan(X).any():
+            return np.zeros(X.shape)
+        spread = conditional_sd((X - self.mean) / self.scale, self._determined())
+        return np.asarray(spread * self.scale * np.sqrt(ratio))
+
+    def _determined(self) -> Array:
+        """The precision in the coordinates z, if it determines all conditional means."""
         precision = self._precision
         if self.alpha == 0 and not self.spaces.full:
             raise InputError(
                 f"without a penalty {self.n_rows} rows of {len(self.mean)} columns leave "
                 "conditional means of missing cells undetermined; fit with alpha > 0"
             )
-        filled = conditional_fill((X - self.mean) / self.scale, 0.0 * self.mean, precision)
-        return np.where(np.isnan(X), self.mean + self.scale * filled, X)
+        return precision
 
     def _predict_incomplete(self, X: Array, missing: Array) -> Array:
         filled, precision = self.fill(X), self._precision
         left = (filled - self.mean) / self.scale @ precision
         left /= present_diagonal(precision, missing)
         return np.where(missing, filled, filled - left * self.scale)
+
+    @property
+    def mean_error(self) -> Array:
+        """Error of the mean of each column when rows are left out, variances if not centered, (d,).
+
+        In the units of the columns squared; for rows with missing cells that of the observed ones.
+        """
+        if not self.centered:
+            return self.variance
+        n = np.full(len(self.mean), max(self.n_rows, self.total_weight))
+        if self.incomplete is not None:
+            n = n * self.incomplete.observed_weight / self.total_weight
+        return np.asarray(self.variance / (1.0 - 1.0 / np.maximum(n, 2.0)) ** 2)
 
     def loo_residuals(self, X: Array, weights: Array | None) -> Array:
         """Errors of each cell of the rows of the fit when its row is left out, shape (n, d).

@@ -17,12 +17,14 @@ from foretell.models.masked_em import Law, Moments, Rows, fill
 from foretell.models.masked_em_run import Run
 from foretell.models.masked_patterns import Stack
 
-CELLS = 1500  # observed cells that choose the penalty
+CELLS = 1000  # observed cells that choose the penalty
 FLAT = 5e-3  # relative gain, a factor of e, below which a smaller penalty is not worth it
 LOWEST, HIGHEST = 1e-12, 1e4
 START = (0.03, 2.0)  # between these penalties the search starts
 COARSE, FINE = 8.0, 3.0  # factors between penalties of its two rounds
-SAME, NEAR = 1.25, 4.0  # factors within which penalties are the same, or share the acceleration
+SAME = 1.25  # factor within which penalties are the same
+FALLS = 0.5  # error, relative to that of the last step, at which the penalty is lowered
+LOWER = 32.0  # factor by which it is lowered
 
 
 def left_out_errors(
@@ -59,7 +61,7 @@ def left_out_errors(
     law = Law.of(at.covariance, alpha)
     R = rows.deviations(at.mean)
     diagonal = np.where(rows.observed, np.diag(law.Q), 1.0)
-    for stack, V in fill(R, law, rows.stacks):
+    for stack, V, _ in fill(R, law, rows.stacks):
         diagonal[stack.rows] = _observed_precisions(stack, V, law)
     pulled = (R @ law.Q) * rows.observed
     diagonal[~rows.observed] = 1.0
@@ -74,12 +76,8 @@ def left_out_errors(
 def _observed_precisions(stack: Stack, V: Array, law: Law) -> Array:
     r"""Diagonals of :math:`S_{OO}^{-1}` of the rows of a stack, shape (b, d)."""
     if stack.by_observed:
-        wide = np.ones((len(V), stack.width))
-        wide[np.arange(len(V))[:, None], stack.columns] = np.einsum("uss->us", V)
-        return np.asarray(stack.of_rows(wide[:, : stack.d]))
-    across = stack.padded(law.Q)[:, : stack.d][stack.columns]
-    lost = np.einsum("usd,usd->ud", np.matmul(V, across), across)
-    return np.asarray(stack.of_rows(np.diag(law.Q) - lost))
+        return stack.spread_out(stack.of_rows(np.einsum("ssu->su", V)))
+    return np.asarray(np.diag(law.Q) - stack.quadratic(V, law.Q))
 
 
 class PenaltySearch(NamedTuple):
@@ -112,7 +110,7 @@ class PenaltySearch(NamedTuple):
     def of(cls, rows: Rows, lengths: Array, *, center: bool) -> PenaltySearch:
         """Take rows spread evenly over their lengths, shape (n,), whatever their order."""
         total = float(rows.weights.sum())
-        missing = 1.0 - rows.weights @ rows.observed / total
+        missing = rows.missing_shares
         wanted = int(max(CELLS / (len(missing) * (1.0 - missing.mean())), 24))
         some, counts = rows, rows.weights
         if wanted < 0.8 * len(rows.Z):
@@ -144,8 +142,13 @@ class PenaltySearch(NamedTuple):
         covariance.flat[:: len(covariance) + 1] += (to - alpha) * self.missing
         return Moments(at.mean, covariance)
 
-    def best(self, at: Moments, alpha: float, factor: float) -> float:
-        """Penalty with the least error near one: steps by a factor, then a parabola."""
+    def best(
+        self, at: Moments, alpha: float, factor: float, here: float | None = None
+    ) -> tuple[float, float]:
+        """Penalty with the least error near one and about that error.
+
+        Steps by a factor, then a parabola. The error at the penalty itself may be known.
+        """
 
         def error(exponent: int) -> float:
             if exponent not in found:
@@ -153,7 +156,7 @@ class PenaltySearch(NamedTuple):
                 found[exponent] = self.error(self.moved(at, alpha, to), to)
             return found[exponent]
 
-        found: dict[int, float] = {}
+        found = {} if here is None else {0: here}
         flat = FLAT * np.log(factor)
         place = 0
         while alpha * factor**place > LOWEST and error(place - 1) < error(place) * (1.0 - flat):
@@ -166,37 +169,40 @@ class PenaltySearch(NamedTuple):
         left, middle, right = error(place - 1), error(place), error(place + 1)
         bend = left - 2.0 * middle + right
         offset = 0.5 * (left - right) / bend if np.isfinite(bend) and bend > 0 else 0.0
-        return float(alpha * factor ** (place + np.clip(offset, -0.5, 0.5)))
+        return float(alpha * factor ** (place + np.clip(offset, -0.5, 0.5))), middle
 
 
 def searched(rows: Rows, *, center: bool) -> Run:
     """An EM iteration at the penalty that has the least left-out error.
 
-    Two rounds of the search, each after two EM steps at the penalty before it: the moments hold
-    the conditional covariances of missing cells, which the penalty has a part in.
+    A coarse search after one EM step and a fine one after another: the moments hold the
+    conditional covariances of missing cells, which the penalty has a part in. The first penalty
+    keeps few rows from interpolating: below, the error has a second minimum. Where columns all but
+    follow from others, the error still falls from step to step, and what the moments hold of
+    earlier penalties hides that a smaller one is better: the penalty falls with it.
     """
     d = rows.Z.shape[1]
     start = float(np.clip(0.5 * d * pair_loss(rows).mean() / rows.total, *START))
-    run = Run.start(rows, start, center=center, likelihood=False)
+    run = Run.start(rows, start, center=center)
     lengths = np.einsum("ij,ij->i", rows.Z @ Law.of(run.at.covariance, start).Q, rows.Z)
     search = PenaltySearch.of(rows, lengths, center=center)
-    if rows.stacks:
-        run.move(run.step.image, start, likelihood=False)
-    alpha = search.best(run.step.image, start, COARSE)
-    run.move(search.moved(run.step.image, start, alpha), alpha, likelihood=False)
-    run.acceleration.next(run.at, run.step.image, alpha)
-    run.move(run.step.image, alpha, likelihood=False)
-    finer = search.best(run.step.image, alpha, FINE)
-    ratio = max(finer / alpha, alpha / finer)
-    finer = alpha if ratio < SAME else finer
-    to = run.acceleration.next(run.at, run.step.image, alpha)
-    try:
-        run.move(search.moved(to if ratio < NEAR else run.step.image, alpha, finer), finer)
-    except ConvergenceError:  # C was extrapolated too far; the image of a step never is
-        run.move(search.moved(run.step.image, alpha, finer), finer)
-        ratio = np.inf
-    if ratio >= NEAR:
-        run.acceleration.restart()
+    to = run.relaxed()
+    alpha, error = search.best(to, start, COARSE)
+    run.move(search.moved(to, start, alpha), alpha)
+    fallen = False
+    while True:
+        to, before = run.relaxed(), error
+        error = search.error(to, alpha)
+        if not (error < FALLS * before and alpha > LOWEST * LOWER):
+            break
+        try:
+            run.move(search.moved(to, alpha, alpha / LOWER), alpha / LOWER)
+        except ConvergenceError:  # it is singular there; the penalty stays
+            break
+        alpha, fallen = run.alpha, True
+    finer, _ = search.best(to, alpha, COARSE if fallen else FINE, error)
+    finer = alpha if max(finer / alpha, alpha / finer) < SAME else finer
+    run.move(search.moved(to, alpha, finer), finer)
     return run
 
 

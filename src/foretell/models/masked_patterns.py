@@ -7,8 +7,8 @@ The conditional law of a row that is observed in O and missing in M is, under a 
           \mathrm{Cov}(x_M \mid x_O) = Q_{MM}^{-1} = S_{MM} - S_{MO} S_{OO}^{-1} S_{OM}.
 
 The first form takes a system of the size of M, the second one of the size of O; each pattern is
-solved by the smaller. Patterns of similar size share a stack: shorter ones are padded by phantom
-columns that are independent of everything.
+solved by the first unless most of its cells are missing. Patterns of similar size share a stack:
+shorter ones are padded by phantom columns that are independent of everything.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ import numpy as np
 
 from foretell._types import Array
 
-STACK = 60_000  # numbers in a stack of matrices: it stays in the cache
+MOST = 0.6  # share of missing cells above which a pattern is solved by its observed cells
+STACK = 200_000  # numbers in a stack of matrices: it stays in the cache
 REMEMBERED = 2_000_000  # cells of a table whose places in the matrix are kept between passes
-OVERHEAD = 60_000.0  # nanoseconds that one more stack costs
 
 
 def cost(size: int) -> float:
     """Nanoseconds that a system of a size takes."""
-    return 300.0 + 20.0 * size**2 + 0.5 * size**3
+    return 100.0 + 8.0 * size**2 + 0.2 * size**3
+
+
+def overhead(size: int) -> float:
+    """Nanoseconds that one more stack of such systems takes."""
+    return 60_000.0 + 14_000.0 * size
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class Stack:
     Attributes
     ----------
     columns
-        Columns of the system of each pattern, padded by d, d + 1, ..., shape (u, s).
+        Columns of the system of each pattern, padded by d, d + 1, ..., shape (s, u).
     by_observed
         Whether these are the observed columns.
     rows
@@ -65,24 +70,24 @@ class Stack:
     @property
     def width(self) -> int:
         """Number of columns, phantoms included."""
-        return self.d + int(self.columns.shape[1])
+        return self.d + len(self.columns)
 
     @cached_property
     def _places(self) -> Any:
         return self._compute_places()
 
     def _compute_places(self) -> Any:
-        return self.columns[:, :, None] * self.width + self.columns[:, None, :]
+        return self.columns[:, None] * self.width + self.columns[None]
 
     @property
     def places(self) -> Any:
-        """Where the cells of the blocks are in a padded matrix, row by row, (u, s, s)."""
+        """Where the cells of the blocks are in a padded matrix, row by row, (s, s, u)."""
         return self._places if self.keep else self._compute_places()
 
     @cached_property
-    def own(self) -> tuple[Any, Any]:
-        """Where the columns of each row are in padded rows: indices (b, 1) and (b, s)."""
-        return np.arange(len(self.rows))[:, None], self.of_rows(self.columns)
+    def own(self) -> Any:
+        """Where the columns of each row are in padded rows, row by row, shape (s, b)."""
+        return np.arange(len(self.rows)) * self.width + self.of_rows(self.columns)
 
     def padded(self, matrix: Array) -> Array:
         """A matrix (d, d) with the phantom columns, of unit variance."""
@@ -92,25 +97,36 @@ class Stack:
         return padded
 
     def blocks(self, matrix: Array) -> Array:
-        """Blocks of a matrix (d, d), shape (u, s, s)."""
+        """Blocks of a matrix (d, d), shape (s, s, u)."""
         return self.padded(matrix).ravel().take(self.places)
 
     def of_rows(self, of_patterns: Any) -> Any:
-        """What belongs to patterns, shape (u, ...), one entry a row, shape (b, ...)."""
-        return of_patterns if self.pattern is None else of_patterns[self.pattern]
+        """What belongs to patterns, shape (..., u), one entry a row, shape (..., b)."""
+        return of_patterns if self.pattern is None else of_patterns[..., self.pattern]
+
+    def spread_out(self, cells: Array) -> Array:
+        """Cells of the columns of each row, shape (s, b), in rows of zeros, shape (b, d)."""
+        wide = np.zeros((len(self.rows), self.width))
+        wide.ravel()[self.own] = cells
+        return wide[:, : self.d]
 
     def solved(self, inverses: Array, source: Array) -> Array:
         """Inverses times the cells of a table (n, d) at their columns, put back there, (b, d)."""
         wide = np.zeros((len(self.rows), self.width))
         wide[:, : self.d] = source[self.rows]
-        cells = wide[self.own]
-        wide[:] = 0.0
-        wide[self.own] = np.matmul(self.of_rows(inverses), cells[:, :, None])[:, :, 0]
-        return wide[:, : self.d]
+        cells = wide.ravel().take(self.own)
+        return self.spread_out(np.einsum("stb,tb->sb", self.of_rows(inverses), cells))
+
+    def quadratic(self, inverses: Array, matrix: Array) -> Array:
+        """Diagonals of M' V M, V the inverses and M the rows of a matrix (d, d), shape (b, d)."""
+        across = self.padded(matrix)[:, : self.d][self.columns.T]
+        pulled = np.matmul(np.moveaxis(inverses, 2, 0), across)
+        found = np.einsum("usd,usd->ud", pulled, across)
+        return np.asarray(found if self.pattern is None else found[self.pattern])
 
     def scattered(self, blocks: Array) -> Array:
-        """Weighted sum of blocks (u, s, s), each where its columns are, shape (d, d)."""
-        weighted = blocks * self.weights[:, None, None]
+        """Weighted sum of blocks (s, s, u), each where its columns are, shape (d, d)."""
+        weighted = blocks * self.weights
         total = np.bincount(self.places.ravel(), weighted.ravel(), self.width**2)
         return total.reshape(self.width, self.width)[: self.d, : self.d]
 
@@ -133,7 +149,7 @@ def stacks(missing: Any, weights: Array | None = None) -> list[Stack]:
     first, pattern = _distinct(missing[rows])
     patterns = missing[rows[first]]
     counts = patterns.sum(axis=1)
-    by_observed = counts > d - counts
+    by_observed = counts > MOST * d
     counts = np.where(by_observed, d - counts, counts)
     order = np.lexsort((counts, by_observed))
     place = np.empty_like(order)
@@ -180,7 +196,7 @@ def _cuts(counts: list[int], by_observed: list[bool]) -> Iterator[tuple[int, int
             size, many = counts[stop], stop - start
             if many and (many + 1) * size**2 > STACK:
                 break
-            if many * costs[size] - needed > OVERHEAD:
+            if many * costs[size] - needed > overhead(size):
                 break
             needed += costs[size]
             stop += 1
@@ -189,9 +205,11 @@ def _cuts(counts: list[int], by_observed: list[bool]) -> Iterator[tuple[int, int
 
 
 def _columns(masks: Any) -> Any:
-    """Columns where each mask holds, padded by d, d + 1, ..., shape (u, most)."""
-    d, counts = masks.shape[1], masks.sum(axis=1)
+    """Columns where each mask holds, padded by d, d + 1, ..., shape (most, u)."""
+    (u, d), counts = masks.shape, masks.sum(axis=1)
     most = max(int(counts.max()), 1)
-    order = np.argsort(~masks, axis=1, kind="stable")[:, :most]
-    position = np.arange(most)
-    return np.where(position < counts[:, None], order, d + position)
+    columns = np.tile(np.arange(d, d + most)[:, None], u)
+    which, column = np.nonzero(masks)
+    starts = np.cumsum(counts) - counts
+    columns[np.arange(len(which)) - starts[which], which] = column
+    return columns
