@@ -316,3 +316,19 @@ def test_bad_points_are_named():
         law.companion(np.inf)
     with pytest.raises(InputError):
         law.curve(0)
+
+
+def test_text_and_complex_points_are_refused():
+    law = marchenko_pastur([1.0, 2.0], 0.5)
+    for call in (law.pdf, law.cdf, law.ppf):
+        for bad in ("x", 1j):
+            with pytest.raises(InputError, match="real number"):
+                call(bad)
+
+
+def test_quantiles_of_a_steep_spectrum_leak_no_warnings():
+    """Atoms over five decades: some Newton steps go to infinity, and are taken back."""
+    law = marchenko_pastur(1 / np.arange(1, 401.0) ** 2, 4 / 3)
+    shares = np.array([0.2501, 0.3, 0.5, 0.99])
+    np.testing.assert_allclose(law.cdf(law.ppf(shares)), shares, atol=1e-10)
+    assert law.ppf(0.01) == 0

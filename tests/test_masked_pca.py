@@ -31,6 +31,9 @@ from foretell.theory.masked.pca import (
 from foretell.theory.masked.sample_pca import sample_pca_errors
 from foretell.theory.masked.spiked_pca import explained, masked_pca_threshold, spiked_comparison
 
+# Most tests are of the limit itself, at a d that is small; the warning has tests of its own.
+pytestmark = pytest.mark.filterwarnings("ignore::foretell.theory.masked.results.EquivalentWarning")
+
 COVARIANCES = benchmark_covariances(60)
 VARYING = {
     "line": AutoRegressive(60, 0.9),
@@ -495,3 +498,11 @@ def test_bad_samples_are_refused():
     for ranks in ([3], [-1], [0.5]):
         with pytest.raises(InputError, match="whole numbers"):
             sample_pca_errors(X, np.eye(3), ranks)
+
+
+def test_two_terms_of_the_spiked_excess_only_where_they_hold():
+    near = spiked_comparison([4.0], 800, 1600)
+    assert near.limit == pytest.approx(near.regression, rel=0.1)
+    assert np.isnan(spiked_comparison([20.0], 800, 1600).limit)
+    far = spiked_comparison([20.0], 10**6, 2 * 10**6)
+    assert far.limit == pytest.approx(far.regression, rel=0.01)

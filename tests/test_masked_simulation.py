@@ -1,5 +1,7 @@
 """Masked regression repeated on rows of a population finds what the theory says."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from foretell.errors import InputError
 from foretell.simulation import replicate
 from foretell.theory import FactorPopulation
 from foretell.theory.masked.covariances import AutoRegressive, Graded
+from foretell.theory.masked.errors import EquivalentWarning
 from foretell.theory.masked.population import MaskedPopulation
 
 POPULATION = MaskedPopulation(AutoRegressive(60, 0.9))
@@ -69,6 +72,30 @@ def test_summary_and_chart_hold_every_number(tmp_path):
     chart = sim.plot(tmp_path / "chart.svg")
     assert len(chart["layer"][0]["data"]["values"]) == 7 * 4
     assert (tmp_path / "chart.svg").read_text().startswith("<svg")
+
+
+def test_an_infinite_penalty_is_simulated():
+    estimator = MaskedRegression(np.inf, standardize=False, rank=5)
+    sim = simulate(POPULATION, estimator, **SIZES)
+    assert sim.theory["test error"] == pytest.approx(1 + 1 / 120)
+    assert abs(sim.ratio - 1) < 4 * sim.ratio_se + 1e-3
+
+
+@pytest.mark.parametrize("n", [40, 60, 61, 62])
+def test_where_there_is_no_number_there_is_a_dash(n, tmp_path):
+    """Without a penalty, columns as many as rows or more: GCV divides by zero."""
+    estimator = MaskedRegression(0.0, standardize=False, rank=5)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        sim = simulate(POPULATION, estimator, **(SIZES | {"n_unlabeled": n}))
+        text = sim.summary()
+        sim.plot(tmp_path / "chart.svg")
+    assert [w.category for w in found] == ([EquivalentWarning] if n < 62 else [])
+    assert all("rows less one" in str(w.message) and w.filename == __file__ for w in found)
+    assert np.isnan(sim.numbers["GCV"]).all() == (n < 62)
+    assert ("–" in text) == (n < 62)
+    for line in text.splitlines()[2:]:
+        assert len(line[20:].split()) == 4
 
 
 @pytest.mark.parametrize(

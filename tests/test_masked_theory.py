@@ -6,14 +6,26 @@ import numpy as np
 import pytest
 
 from foretell.errors import InputError
-from foretell.theory.masked.covariances import AutoRegressive, Diagonal, Graded, Spiked
+from foretell.theory.masked.comparison import compare_with_pca
+from foretell.theory.masked.covariances import (
+    AutoRegressive,
+    Diagonal,
+    Graded,
+    Spiked,
+    benchmark_covariances,
+)
 from foretell.theory.masked.elliptical import RowScales, elliptical_ridges
+from foretell.theory.masked.equivalent import Equivalent
 from foretell.theory.masked.errors import EquivalentWarning, masked_path, masked_regression
+from foretell.theory.masked.finite_size import finite_size_corrections
 from foretell.theory.masked.optimal import optimal_alpha
 from foretell.theory.masked.random_masks import random_mask_errors
 from foretell.theory.masked.ridgeless import best_linear_errors, least_squares_errors
-from foretell.theory.spectra.effective_ridge import LARGE
+from foretell.theory.spectra.effective_ridge import LARGE, effective_ridge
 from foretell.theory.spectra.spectrum import Spectrum
+
+# Most tests are of the limit itself, at a d that is small; the warning has tests of its own.
+pytestmark = pytest.mark.filterwarnings("ignore::foretell.theory.masked.results.EquivalentWarning")
 
 
 def toeplitz(rho, d):
@@ -313,7 +325,7 @@ def test_interpolation_agrees_with_simulation(rng):
 
 
 def test_at_n_equal_d_nothing_bounds_the_error():
-    with pytest.warns(EquivalentWarning, match="n = 30 is close to d = 30"):
+    with pytest.warns(EquivalentWarning, match="no finite mean without a penalty where n = 30"):
         theory = masked_regression(toeplitz(0.5, 30), 30, 0.0)
     assert theory.test_error == np.inf
     assert theory.norm == np.inf
@@ -325,42 +337,249 @@ def test_at_n_equal_d_nothing_bounds_the_error():
     assert np.isfinite(path.test_error[1])
 
 
-@pytest.mark.parametrize(
-    ("n", "scale", "named"),
-    [
-        (200, 5, "test and training"),
-        (200, 500, "training"),
-        (200, 4000, "training"),
-        (200, 8000, None),
-        (205, 500, "training"),
-        (195, 100, "test and training"),
-        (300, 1e-3, None),
-        (100, 1e-3, None),
-    ],
-)
-def test_warning_near_the_peak(n, scale, named):
-    """The scale is alpha n tr Omega: from 5,000 on errors are within 2 %, below not."""
-    S = toeplitz(0.9, 200)
-    alpha = scale / (n * np.trace(np.linalg.inv(S)))
+@pytest.mark.parametrize("finite_sample", [True, False])
+def test_summary_says_why_an_error_is_infinite(finite_sample):
+    theory = masked_regression(toeplitz(0.5, 30), 30, 0.0, finite_sample=finite_sample)
+    assert "no finite mean" in theory.summary() or not finite_sample
+
+
+# Finite samples
+
+
+def few_factors(d, rank, noise):
+    B = np.random.default_rng(0).standard_normal((d, rank))
+    return B @ B.T / rank + noise * np.eye(d)
+
+
+def warned(*arguments, call=masked_regression, **options):
+    """Texts of the warnings of a call."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
-        masked_regression(S, n, alpha)
-    assert [str(w.message).split(" error")[0] for w in found] == ([named] if named else [])
+        call(*arguments, **options)
+    assert all(w.category is EquivalentWarning for w in found)
+    assert all(w.filename == __file__ for w in found)  # points at the caller
+    return [str(w.message) for w in found]
 
 
-@pytest.mark.parametrize("scale", [1.0, 30.0])
-def test_the_warning_is_needed(rng, scale):
-    """At n = d the training error exceeds its limit by 2.6 / (n - df2), test errors by far less."""
-    S, d = toeplitz(0.9, 60), 60
-    alpha = scale / (d * np.trace(np.linalg.inv(S)))
-    theory = masked_theory(S, d, alpha)
-    found, error = simulated(S, d, alpha, 300, rng)
-    excess = 2.6 / (d - theory.second_degrees_of_freedom)
-    assert (
-        abs(found[1] / theory.train_error - 1 - excess)
-        < 4 * error[1] / theory.train_error + 0.35 * excess
+def corrections(S, n, alpha, scales=None):
+    """Relative corrections of the means over coordinates."""
+    s, rows = Spectrum.of(S), RowScales.of(scales)
+    pair = elliptical_ridges(s.eigenvalues, s.counts, n, np.array([alpha]), rows)
+    at = Equivalent.at(s, n, *pair, rows)
+    test = at.test_errors()
+    sizes = finite_size_corrections(at, n)
+    return [
+        float(errors[:, 0] @ size[:, 0] / errors[:, 0].sum())
+        for errors, size in zip((test, test * at.shrinkage), sizes, strict=True)
+    ]
+
+
+def test_corrections_are_exact_for_least_squares():
+    """-1/n and 1/(n - d), of any covariance, at order one."""
+    for S in (toeplitz(0.8, 30), np.diag(np.arange(1.0, 31.0)) + 1):
+        close(corrections(S, 47, 0.0), [-1 / 47, 1 / 17])
+
+
+@pytest.mark.parametrize(
+    ("covariance", "n", "alpha", "draws"),
+    [
+        (few_factors(60, 12, 1e-6), 30, 1e-3, 400),
+        (few_factors(60, 30, 0.0), 20, 1e-2, 300),
+        (toeplitz(0.8, 60), 40, 1e-3, 300),
+        (toeplitz(0.8, 60), 66, 1e-2, 300),
+        (toeplitz(0.8, 60), 60, 0.1, 300),
+        (toeplitz(0.9, 30), 60, 0.1, 600),
+        (toeplitz(0.8, 10), 30, 0.1, 2000),
+        (Graded(60, 0.8).matrix(), 120, 0.1, 300),
+        (Graded(60, 0.8).matrix(), 30, 0.1, 300),
+        (np.eye(60) + 0.5, 30, 0.1, 300),
+    ],
+)
+def test_corrections_agree_with_simulation(rng, covariance, n, alpha, draws):
+    """What they leave is of their own order once more, at most about the square of the larger."""
+    theory = masked_regression(covariance, n, alpha)
+    root = np.linalg.cholesky(covariance + 1e-12 * np.eye(len(covariance))).T
+    found = [mean_errors(rng.standard_normal((n, len(root))) @ root, covariance, alpha)[:2]
+             for _ in range(draws)]  # fmt: skip
+    mean, error = np.mean(found, axis=0), np.std(found, axis=0) / np.sqrt(draws)
+    limit = np.array([theory.test_error, theory.train_error])
+    sizes = np.array(corrections(covariance, n, alpha))
+    left = np.abs(mean / limit - 1 - sizes)
+    order = 1 / (n - theory.second_degrees_of_freedom)
+    allowed = 4 * error / limit + 1.5 * np.max(np.abs([*sizes, order])) ** 2
+    assert (left < allowed).all(), (mean / limit - 1, sizes, error / limit, allowed)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "n", "alpha", "says"),
+    [
+        (few_factors(100, 20, 1e-6), 22, 1e-3, "test error may be off by half or more"),
+        (few_factors(100, 20, 1e-6), 25, 1e-3, "test error may be off by half or more"),
+        (few_factors(60, 40, 0.0), 41, 1e-3, "test error may be off by about"),
+        (toeplitz(0.8, 5), 6, 0.01, "training error may be off by half or more"),
+        (toeplitz(0.8, 10), 12, 0.01, "test error may be off by about 5.8 % (too high)"),
+        (toeplitz(0.8, 30), 33, 1e-3, "training error may be off by about 30 % (too low)"),
+        (toeplitz(0.8, 2), 3, 0.1, "test error may be off"),
+        (toeplitz(0.8, 3), 2, 0.1, "test error may be off"),
+        (toeplitz(0.8, 100), 88, 1e-3, "test error may be off by about 5.7 % (too low)"),
+        (toeplitz(0.8, 400), 359, 1e-5, "training error may be off by about 1"),
+    ],
+)
+def test_warning_tells_the_size(covariance, n, alpha, says):
+    (text,) = warned(covariance, n, alpha)
+    assert says in text
+    assert text in warned(covariance, n, [alpha], call=masked_path)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "n", "alpha"),
+    [
+        (toeplitz(0.9, 200), 400, 1e-3),
+        (toeplitz(0.9, 200), 200, 0.05),
+        (toeplitz(0.9, 300), 150, 0.1),
+        (few_factors(100, 20, 1e-6), 80, 1e-3),
+        (toeplitz(0.8, 5), 6, 0.0),  # exact
+        (toeplitz(0.8, 5), 3, np.inf),
+    ],
+)
+def test_no_warning_where_the_limit_is_near(covariance, n, alpha):
+    assert warned(covariance, n, alpha) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ratio", [0.5, 2.0, 5.0])
+def test_no_warning_for_large_samples(ratio):
+    """The ten covariances of the benchmark at d = 990."""
+    for covariance in benchmark_covariances(990).values():
+        for alpha in (1e-3, 1e-2, 0.1, 1.0):
+            assert warned(covariance, int(990 * ratio), alpha) == []
+
+
+def test_rows_of_unequal_length_are_fewer():
+    """Rows a hundred thousand times shorter than others count for nothing: n = 160 is n = 80."""
+    scales = ([1e-3, 100.0], [0.5, 0.5])
+    assert "half or more" in warned(toeplitz(0.8, 80), 160, 0.0, row_scales=scales)[0]
+    equal = corrections(toeplitz(0.8, 80), 80, 1.0 / 50)
+    close(corrections(toeplitz(0.8, 80), 160, 1.0, ([1e-12, 100.0], [0.5, 0.5])), equal, 0.02)
+
+
+def test_optimal_penalty_warns_of_few_samples():
+    assert warned(toeplitz(0.8, 30), 60, call=optimal_alpha) == []
+    (text,) = warned(np.eye(3) + 0.5, 2, call=optimal_alpha)
+    assert "test error" in text
+    assert len(warned(np.eye(3) + 0.5, 2, call=compare_with_pca)) == 1
+
+
+# Singular covariances
+
+
+def combination_factors():
+    """Five columns that are combinations of three, two that are not, one that is constant."""
+    B = np.zeros((8, 5))
+    B[:5, :3] = np.random.default_rng(1).standard_normal((5, 3))
+    B[5:7, 3:] = [[1.0, 0.0], [0.5, 1.0]]
+    return B
+
+
+def combinations():
+    return combination_factors() @ combination_factors().T
+
+
+@pytest.mark.parametrize("scales", [None, [0.5, 2.0]])
+@pytest.mark.parametrize("n", [6, 20])
+def test_combinations_are_predicted_as_the_penalty_vanishes(n, scales):
+    S = combinations()
+    options = {"finite_sample": False, "row_scales": scales}
+    limit = masked_regression(S, n, 0.0, **options)
+    near = masked_regression(S, n, 1e-10, **options)
+    for name in ("test_error", "train_error", "norm", "test_error_slope"):
+        np.testing.assert_allclose(getattr(limit, name), getattr(near, name), rtol=1e-6, atol=1e-7)
+    assert (limit.test_error_per_coordinate[[0, 1, 2, 3, 4, 7]] == 0).all()
+    assert (limit.test_error_per_coordinate[5:7] > 0).all()
+
+
+def test_combinations_agree_with_simulation(rng):
+    """Without a penalty: exact means of least squares with least norm on the other columns."""
+    B, n = combination_factors(), 12
+    found = []
+    for _ in range(1000):
+        X = rng.standard_normal((n, 5)) @ B.T
+        A = np.zeros((8, 8))
+        for k in range(8):
+            a = np.linalg.lstsq(np.delete(X, k, 1), X[:, k], rcond=1e-10)[0]
+            A[:, k] = np.insert(a, k, 0.0)
+        rest = np.eye(8) - A
+        train = ((X @ rest) ** 2).mean(axis=0)
+        found.append([((B.T @ rest) ** 2).sum(axis=0), train, (A**2).sum(axis=0)])
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    mean, expected = np.mean(found, axis=0), least_squares_errors(Spectrum.of(B @ B.T), n)
+    assert (np.abs(mean - expected) < 4 * error + 1e-10).all()
+    theory = masked_regression(B @ B.T, n, 0.0)
+    close([theory.test_error, theory.norm], np.mean(expected, axis=1)[[0, 2]])
+
+
+def test_at_n_equal_to_the_rank_combinations_alone_have_a_mean():
+    S = combinations()
+    theory = masked_regression(S, 5, 0.0)
+    assert np.isinf(theory.test_error_per_coordinate[5:7]).all()
+    assert (theory.test_error_per_coordinate[:5] == 0).all()
+    assert masked_regression(few_factors(12, 6, 0.0), 6, 0.0).test_error == 0
+
+
+def test_a_constant_column_costs_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        for covariance in (Diagonal([1.0, 0.0, 2.0]), np.diag([1.0, 0.0, 2.0])):
+            for alpha in (0.0, 0.1):
+                theory = masked_regression(covariance, 30, alpha)
+                assert theory.test_error_per_coordinate[1] == 0
+                assert np.isfinite(theory.test_error_slope)
+            without = masked_regression(Diagonal([1.0, 2.0]), 30, 0.1)
+            close(1.5 * theory.test_error, without.test_error, 1e-12)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rounding_is_not_rank(seed):
+    """Eigenvalues that eigh leaves near 1e-16 are zero, so that n = rank is what it is."""
+    B = np.random.default_rng(seed).standard_normal((120, 60))
+    S = B @ B.T / 60
+    assert Spectrum.of(S).rank == 60
+    assert effective_ridge(S, 60, 0.0) == 0
+    assert optimal_alpha(S, 60) == 0
+    found = compare_with_pca(S, 60, ranks=[10])
+    assert found.regression == 0
+    assert 0 < found.pca[0] < found.null_error
+    assert "errs by none" in found.summary()
+
+
+def test_optimal_penalty_of_combinations():
+    S = few_factors(30, 10, 0.0)
+    assert optimal_alpha(S, 40) == 0
+    assert 0 < optimal_alpha(S, 8) < np.inf
+    mixed = np.zeros((40, 40))
+    mixed[:30, :30], mixed[30:, 30:] = S, 0.5 * np.eye(10) + 0.5
+    best = optimal_alpha(mixed, 80)
+    errors = masked_path(mixed, 80, best * np.array([0.9, 1.0, 1.1])).test_error
+    assert errors[1] < min(errors[0], errors[2])
+
+
+# Infinite penalties
+
+
+@pytest.mark.parametrize("scales", [None, [0.5, 2.0]])
+def test_an_infinite_penalty_predicts_zero(scales):
+    S = Graded(12, 0.8).matrix()
+    theory = masked_regression(S, 30, np.inf, row_scales=scales)
+    close(theory.test_error_per_coordinate, np.diag(S), 1e-12)
+    near = masked_regression(S, 30, 1e12, row_scales=scales)
+    for name in ("test_error", "train_error", "norm", "degrees_of_freedom"):
+        np.testing.assert_allclose(getattr(theory, name), getattr(near, name), atol=1e-10)
+    path = masked_path(S, 30, [0.1, np.inf], row_scales=scales)
+    assert path.test_error[1] == theory.test_error
+    assert path.kappa[1] == np.inf
+    assert masked_regression(S, 30, np.inf, mask_rate=0.2).test_error == pytest.approx(
+        theory.null_error
     )
-    assert abs(found[0] / theory.test_error - 1) < 4 * error[0] / theory.test_error + 0.2 * excess
 
 
 # Rows of unequal length
@@ -520,11 +739,17 @@ def test_best_linear_error_of_dependent_coordinates_is_zero():
         ([[1.0, 0.5], [0.2, 1.0]], 9, 0.1, {}, "symmetric"),
         ([[1.0, 2.0], [2.0, 1.0]], 9, 0.1, {}, "negative"),
         ([[1.0, np.inf], [np.inf, 1.0]], 9, 0.1, {}, "finite"),
-        ([[1.0, 1.0], [1.0, 1.0]], 9, 0.0, {}, "invertible"),
-        ([0.0, 1.0, 1.0], 9, 0.0, {}, "invertible"),
+        ([[1.0, 1e-9], [0.0, 1.0]], 9, 0.1, {}, "symmetrize"),
+        ([[1.0, 0.0], [0.0, -1e-9]], 9, 0.1, {}, "clip"),
+        ([[1.0, 1j], [-1j, 1.0]], 9, 0.1, {}, "real part"),
+        ("ar1", 9, 0.1, {}, "named_covariance"),
+        ([1e300, 1e300], 9, 0.1, {}, "units"),
+        ([1e-300, 1e-300], 9, 0.1, {}, "units"),
+        ([1.0, 1.0], "10", 0.1, {}, "at least 2"),
+        ([1.0, 1.0], 9, "a", {}, "not negative"),
         ([1.0, 1.0], 1, 0.1, {}, "at least 2"),
         ([1.0, 1.0], 9, -0.1, {}, "not negative"),
-        ([1.0, 1.0], 9, np.nan, {}, "finite"),
+        ([1.0, 1.0], 9, np.nan, {}, "not negative"),
         ([1.0, 1.0], 9, [0.1, 0.2], {}, "masked_path"),
         ([1.0, 1.0], 9, 0.1, {"row_scales": [1.0, 0.0]}, "positive"),
         ([1.0, 1.0], 9, 0.1, {"row_scales": ([1.0, 2.0], [1.0])}, "shape"),
@@ -538,5 +763,5 @@ def test_bad_input_is_explained(covariance, n, alpha, options, says):
 def test_bad_paths_are_explained():
     with pytest.raises(InputError, match="shape"):
         masked_path([1.0, 2.0], 9, [[0.1], [0.2]])
-    with pytest.raises(InputError, match="n >= d"):
+    with pytest.raises(InputError, match="rank 3"):
         least_squares_errors(Spectrum.of([1.0, 2.0, 3.0]), 2)

@@ -335,5 +335,7 @@ def test_bad_input_is_named():
         phase_diagram([1.0], [1.0], support=6, d=5)
     with pytest.raises(InputError, match="spikes: finite numbers above 0"):
         phase_diagram([1.0], [-0.5])
-    with pytest.raises(InputError, match="alpha: finite numbers above 0"):
+    with pytest.raises(InputError, match=r"alpha: finite numbers above 0.*take a small one"):
         phase_diagram([1.0], [1.0], alpha=0.0)
+    with pytest.raises(InputError, match="alpha is a penalty from 0 to inf; found -1"):
+        bbp_threshold(0.5, alpha=-1)

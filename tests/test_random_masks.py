@@ -1,5 +1,6 @@
 """Predictors trained over random masks, and one ridge per mask: algebra and simulation."""
 
+import warnings
 from itertools import product
 
 import numpy as np
@@ -15,7 +16,7 @@ from foretell.theory.masked.covariances import (
     Spiked,
     benchmark_covariances,
 )
-from foretell.theory.masked.errors import masked_regression
+from foretell.theory.masked.errors import EquivalentWarning, masked_regression
 from foretell.theory.masked.one_mask import one_mask_errors
 from foretell.theory.masked.population import MaskedPopulation
 from foretell.theory.masked.random_masks import (
@@ -24,6 +25,9 @@ from foretell.theory.masked.random_masks import (
     random_mask_errors,
 )
 from foretell.theory.spectra.spectrum import Spectrum
+
+# Most tests are of the limit itself, at a d that is small; the warning has tests of its own.
+pytestmark = pytest.mark.filterwarnings("ignore::foretell.theory.masked.results.EquivalentWarning")
 
 LINE = AutoRegressive(60, 0.9)
 STRIPED = Blocks.cycled(240, 10, (0.2, 0.5, 0.8), (0.5, 1.0, 3.0))
@@ -244,10 +248,60 @@ def test_without_a_penalty_the_sample_costs_what_it_costs():
     """n > seen: sigma^2 / (1 - |O|/n) and its (1 - |O|/n)^2; n < seen: no training error."""
     sigma = AutoRegressive(30, 0.8)
     population = one_mask_errors(sigma, np.inf, 0.0, [3, 10]).test_error_per_coordinate
-    errors = one_mask_errors(sigma, 56, 0.0, [3, 10])
+    errors = one_mask_errors(sigma, 56, 0.0, [3, 10], finite_sample=False)
     np.testing.assert_allclose(errors.test_error_per_coordinate, 2 * population, rtol=1e-12)
     np.testing.assert_allclose(errors.train_error_per_coordinate, population / 2, rtol=1e-12)
     assert one_mask_errors(sigma, 14, 0.0, [3, 10]).train_error == 0.0
+
+
+@pytest.mark.parametrize("n", [10, 40])
+def test_without_a_penalty_the_mean_is_exact(rng, n):
+    """Normal rows: (n - 1) / (n - r - 1) times the unexplained variance."""
+    sigma, hidden = AutoRegressive(8, 0.8).matrix(), [2, 5]
+    seen = [k for k in range(8) if k not in hidden]
+    errors = one_mask_errors(sigma, n, 0.0, hidden)
+    assert errors.exact
+    found = []
+    for _ in range(4000):
+        X = rng.standard_normal((n, 8)) @ np.linalg.cholesky(sigma).T
+        b = np.linalg.lstsq(X[:, seen], X[:, hidden], rcond=None)[0]
+        rest = np.eye(8)[:, hidden].copy()
+        rest[seen] -= b
+        found.append(np.einsum("jk,jk->k", rest, sigma @ rest))
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    assert (np.abs(np.mean(found, axis=0) - errors.test_error_per_coordinate) < 4 * error).all()
+
+
+def test_warnings_tell_how_far_the_limit_is(rng):
+    """One mask: the correction, against simulation; random masks: that of the ridge they are."""
+    sigma, n, alpha = 0.5 * np.eye(30) + 0.5, 35, 1e-3
+    with pytest.warns(EquivalentWarning, match=r"test error may be off by about 9.7 % \(too low"):
+        limit = one_mask_errors(sigma, n, alpha, [0])
+    found = []
+    for _ in range(2000):
+        X = rng.standard_normal((n, 30)) @ np.linalg.cholesky(sigma).T
+        Z, y = X[:, 1:], X[:, 0]
+        b = np.linalg.solve(Z.T @ Z / n + alpha * np.eye(29), Z.T @ y / n)
+        rest = np.append(1.0, -b)
+        found.append(rest @ sigma @ rest)
+    error = np.std(found) / np.sqrt(len(found)) / limit.test_error
+    assert abs(np.mean(found) / limit.test_error - 1.097) < 4 * error + 0.03
+    with pytest.warns(EquivalentWarning, match="training error may be off by about 17 %"):
+        random_mask_errors(sigma, n, 0.0, 0.01)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        random_mask_errors(sigma, 600, 0.0, 0.3)
+        one_mask_errors(sigma, 600, 0.1, [0])
+
+
+def test_an_infinite_penalty_predicts_zero():
+    sigma = Graded(12, 0.8)
+    variances = np.diag(sigma.matrix())
+    errors = random_mask_errors(sigma, 30, np.inf, 0.2)
+    np.testing.assert_allclose(errors.test_error_per_coordinate, variances)
+    np.testing.assert_allclose(errors.single_train_error_per_coordinate, variances)
+    errors = one_mask_errors(sigma, 30, np.inf, [4])
+    np.testing.assert_allclose(errors.test_error_per_coordinate, variances[4])
 
 
 def test_two_neighbours_explain_a_hidden_run():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from foretell.simulation.pack import unused
 from foretell.simulation.study import Seed, check_size, state_of
 from foretell.simulation.threads import one_thread
 
+LARGE_RATIO = 1e4  # from which on it is written with an exponent
 SCALES = 10_000  # nodes of the law of the lengths of elliptical rows
 ESTIMATES = {"loo_error_": "leave-one-out", "gcv_": "GCV", "egcv_": "elliptical GCV"}
 
@@ -30,7 +32,8 @@ class MaskedSimulation:
     numbers
         By name, one number a replicate, shape (n_replicates,): ``"test error"`` is the exact
         mean squared error on a new row, ``"train error"`` that on the sample; ``"leave-one-out"``,
-        ``"GCV"`` and ``"elliptical GCV"`` estimate the test error from the sample; with a rank,
+        ``"GCV"`` and ``"elliptical GCV"`` estimate the test error from the sample (NaN, a division
+        by zero, without a penalty where columns are as many as rows or more); with a rank,
         ``"PCA"`` and ``"masked PCA"`` are the errors of that many components.
     theory
         The deterministic equivalents by the same names, where there is one: not for the components
@@ -64,17 +67,24 @@ class MaskedSimulation:
         return float(x.std(ddof=1) / np.sqrt(len(x)) / self.theory["test error"])
 
     def table(self) -> dict[str, Any]:
-        """Columns ``quantity``, ``simulation``, ``se``, ``theory`` and ``ratio``."""
+        """Columns ``quantity``, ``simulation``, ``se``, ``theory`` and ``ratio``.
+
+        NaN where there is none: the standard error of numbers that are not all finite, and a ratio
+        to no theory, or to one that is zero or infinite.
+        """
         names = list(self.numbers)
         values = np.array([self.numbers[name] for name in names])
         theory = np.array([self.theory.get(name, np.nan) for name in names])
         mean = values.mean(axis=1)
+        finite = np.isfinite(values).all(axis=1)
+        spread = np.where(finite[:, None], values, 0.0).std(axis=1, ddof=1)
+        has_ratio = np.isfinite(mean) & np.isfinite(theory) & (theory != 0)
         return {
             "quantity": names,
             "simulation": mean,
-            "se": values.std(axis=1, ddof=1) / np.sqrt(values.shape[1]),
+            "se": np.where(finite, spread / np.sqrt(values.shape[1]), np.nan),
             "theory": theory,
-            "ratio": np.divide(mean, theory, out=np.full_like(mean, np.nan), where=theory != 0),
+            "ratio": np.divide(mean, theory, out=np.full_like(mean, np.nan), where=has_ratio),
         }
 
     def frame(self, *, backend: str | None = None) -> Any:
@@ -82,14 +92,15 @@ class MaskedSimulation:
         return to_frame(self.table(), backend)
 
     def summary(self) -> str:
-        """Mean and standard error of every number, beside the theory."""
+        """Mean and standard error of every number, beside the theory; a dash where none is."""
         count = len(self.numbers["test error"])
         lines = [
             f"{count} replicates of {self.n_samples} rows",
-            f"{'':>20}{'simulation':>13}{'s.e.':>11}{'theory':>13}{'ratio':>9}",
+            f"{'':>20}{'simulation':>13}{'s.e.':>11}{'theory':>13}{'ratio':>11}",
         ]
         lines += [
-            f"{name:>20}{mean:>13.5g}{se:>11.2g}{theory:>13.5g}{ratio:>9.4f}"
+            f"{name:>20}{_cell(mean, '.5g'):>13}{_cell(se, '.2g'):>11}{_cell(theory, '.5g'):>13}"
+            f"{_cell(ratio, '.4f' if ratio < LARGE_RATIO else '.3g'):>11}"
             for name, mean, se, theory, ratio in zip(*self.table().values(), strict=True)
         ]
         if self.failures:
@@ -103,12 +114,16 @@ class MaskedSimulation:
     def plot(self, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Every replicate over its theory, a row a number; written to ``path`` if there is one.
 
+        Numbers that are not finite in every replicate, or in theory, are left out.
+
         Arguments, result and errors as in :meth:`Simulation.plot`.
         """
         from foretell.plots.charts import write
         from foretell.plots.masked import replicates
 
-        chart = replicates(self.numbers, self.theory, self.n_samples)
+        finite = {name: x for name, x in self.numbers.items() if np.isfinite(x).all()}
+        theory = {name: value for name, value in self.theory.items() if np.isfinite(value)}
+        chart = replicates(finite, theory, self.n_samples)
         if path is not None:
             write(chart, path)
         return chart
@@ -141,6 +156,9 @@ class MaskedReplicate:
                 **({} if _is_fixed(fitted.alpha) else {"alpha": fitted.alpha_}),
                 **self._components(),
             }
+        n, d = self.X.shape
+        if _uses_all_rows(fitted.alpha, n, d, self.estimator.center):
+            found |= dict.fromkeys((ESTIMATES["gcv_"], ESTIMATES["egcv_"]), np.nan)
         return {name: float(value) for name, value in found.items()}
 
     def _components(self) -> dict[str, float]:
@@ -226,10 +244,30 @@ def predicted(population: Any, estimator: Any, n_samples: int) -> dict[str, floa
     """What theory says of the numbers of a replicate, by the same names.
 
     A centered sample of n rows is one of n - 1 rows around the mean, with a penalty larger by
-    n / (n - 1); the estimated mean adds 1/n to the test error.
+    n / (n - 1); the estimated mean adds 1/n to the test error. Warnings of the theory
+    (:class:`~foretell.theory.masked.errors.EquivalentWarning`) are given once and say so.
     """
+    from foretell.theory.masked.finite_size import warn_user
+    from foretell.theory.masked.results import EquivalentWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", EquivalentWarning)
+        found = _predicted(population, estimator, n_samples)
+    for warning in caught:
+        if issubclass(warning.category, EquivalentWarning):
+            reason = str(warning.message).partition(";")[0]
+            centered = " (n is the rows less one, for the mean)" if estimator.center else ""
+            warn_user(f"theory: {reason}{centered}; believe the simulation, or raise the penalty")
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return found
+
+
+def _predicted(population: Any, estimator: Any, n_samples: int) -> dict[str, float]:
     from foretell.theory.masked.errors import masked_regression
-    from foretell.theory.masked.optimal import optimal_alpha
+    from foretell.theory.masked.optimal import best_penalty
 
     centered = bool(estimator.center)
     n = n_samples - int(centered)
@@ -239,12 +277,14 @@ def predicted(population: Any, estimator: Any, n_samples: int) -> dict[str, floa
     alpha = (
         float(estimator.alpha) * stretch
         if fixed
-        else optimal_alpha(population.covariance, n, row_scales=scales)
+        else best_penalty(population.covariance, n, row_scales=scales)
     )
     theory = masked_regression(population.covariance, n, alpha, row_scales=scales)
     test = theory.test_error * (1 + centered / n_samples)
     found = {"test error": test, "train error": theory.train_error / stretch}
     found |= dict.fromkeys(ESTIMATES.values(), test)
+    if _uses_all_rows(estimator.alpha, n_samples, population.covariance.d, centered):
+        del found["GCV"], found["elliptical GCV"]
     if not fixed:
         found["alpha"] = alpha / stretch
     if isinstance(estimator.rank, int | np.integer) and scales is None:
@@ -254,6 +294,15 @@ def predicted(population: Any, estimator: Any, n_samples: int) -> dict[str, floa
         found["PCA"] = float(pca_error(population.covariance, n, rank))
         found["masked PCA"] = float(masked_pca_error(population.covariance, n, rank))
     return found
+
+
+def _uses_all_rows(alpha: Any, n: int, d: int, centered: bool) -> bool:
+    """Whether the degrees of freedom are all rows, so that GCV divides by zero."""
+    return _is_fixed(alpha) and float(alpha) == 0 and n - int(centered) <= d
+
+
+def _cell(value: float, spec: str) -> str:
+    return "–" if np.isnan(value) else format(value, spec)
 
 
 def _is_fixed(alpha: Any) -> bool:

@@ -3,7 +3,7 @@ r"""Errors of masked regression in closed form: identity, AR(1), blocks, spikes.
 In these families all coordinates are alike, and everything is an explicit function of the
 effective ridge :math:`\kappa`. ``aspect_ratio`` is d/n (the paper's alpha is its inverse), in the
 limit of large d and n; identity and blocks hold for every d. Derived in docs/masked-regression.md,
-section 1.
+"Deterministic equivalents, n and d large".
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import InputError
 from foretell.theory.masked.errors import masked_regression
-from foretell.theory.masked.optimal import optimal_alpha
+from foretell.theory.masked.optimal import best_penalty
 from foretell.theory.masked.pca import population_pca_error
 from foretell.theory.masked.pca_limit import PCALimit, check_rank
 from foretell.theory.masked.ridgeless import best_linear_errors
@@ -77,19 +77,22 @@ class PCAComparison:
     @property
     def ranks_beaten(self) -> int:
         """How many ranks 0, 1, ... of PCA masked regression is better than."""
-        return int(np.ceil(self.crossover * self.d))
+        return int(np.ceil(self.crossover * self.d - 100 * ETA * self.d))
 
     def summary(self) -> str:
         """The numbers in words, one a line."""
-        ratio = self.best_masked_pca / self.regression
         verdict = "better" if self.beats_masked_pca else "not better"
+        if self.regression > 0:
+            ratio = f"{self.best_masked_pca / self.regression:.4g} times the regression"
+        else:
+            ratio = "the regression errs by none"
         return "\n".join(
             [
                 f"Masked regression and PCA: d = {self.d}, n = {self.n_samples:g}",
                 f"masked regression    {self.regression:.6g}   (alpha = {self.alpha:.4g})",
                 f"variance             {self.null_error:.6g}",
                 f"best masked PCA      {self.best_masked_pca:.6g}   ({self.best_masked_rank} "
-                f"components; {ratio:.4g} times the regression, which is {verdict})",
+                f"components; {ratio}, which is {verdict})",
                 f"crossover with PCA   k/d = {self.crossover:.6g}   (regression better below: "
                 f"{self.ranks_beaten} of {self.d + 1} ranks)",
             ]
@@ -122,6 +125,11 @@ def compare_with_pca(
         Penalty of the masked regression, or ``"optimal"``.
     ranks
         Numbers of components of the curves, from 0 to d - 1, shape (r,); None for about 70.
+
+    Warns
+    -----
+    EquivalentWarning
+        As :func:`~foretell.theory.masked.errors.masked_regression` at that penalty.
 
     Raises
     ------
@@ -190,7 +198,9 @@ def autoregressive_crossover(rho: float) -> float:
               \tan\frac{\pi\rho^2}{1+\rho^2}\Bigr],
 
     zero at :math:`\rho = 0`, :math:`\tfrac2\pi\arctan\tfrac1\pi = 0.1962` as
-    :math:`|\rho| \to 1`. Derived in docs/masked-regression.md from the spectral density.
+    :math:`|\rho| \to 1`. Derived from the spectral density: with
+    :math:`\tau(\phi) = (1-\rho^2)/(1 - 2\rho\cos\phi + \rho^2)` the components beyond k leave
+    :math:`\frac1\pi\int_{\pi k/d}^{\pi} \tau`, regression :math:`(1-\rho^2)/(1+\rho^2)`.
 
     Raises
     ------
@@ -215,7 +225,7 @@ def _regression(
     """Penalty and error of masked regression."""
     if isinstance(alpha, str) and alpha != "optimal":
         raise InputError(f"alpha is 'optimal' or a penalty, not negative; found {alpha!r}")
-    penalty = optimal_alpha(spectrum, n) if isinstance(alpha, str) else float(alpha)
+    penalty = best_penalty(spectrum, n) if isinstance(alpha, str) else float(alpha)
     if penalty == np.inf:
         return penalty, null
     return penalty, masked_regression(spectrum, n, penalty).test_error

@@ -45,7 +45,7 @@ class RowScales:
     @classmethod
     def of(cls, row_scales: Any) -> RowScales:
         """Law of scales from None (all one), an array of equally likely ones, or a pair of arrays
-        (values, weights).
+        (values, weights). The array is an empirical law; it need not be as long as the sample.
 
         Raises
         ------
@@ -141,7 +141,9 @@ def elliptical_ridges(
     rank = exact_count(counts)
     pairs = np.zeros((len(alphas), 2))
     for i, alpha in enumerate(alphas):
-        if alpha > 0:
+        if alpha == np.inf:
+            pairs[i] = np.inf, np.inf
+        elif alpha > 0:
             s = _root(tau, counts, rank, n, float(alpha), rows)
             pairs[i] = alpha / (s * rows.moment(1, 1, s)), s
         elif n > rank:
@@ -158,6 +160,8 @@ def _weight_of_equal_rows(
     if alpha == 0:
         rank = exact_count(counts[eigenvalues > 0])
         return max(n - rank, 0.0) / rank
+    if alpha == np.inf:
+        return np.inf
     return alpha / (kappa * float(counts @ (eigenvalues / (eigenvalues + kappa))) / n)
 
 

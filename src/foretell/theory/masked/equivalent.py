@@ -7,11 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretell._types import Array
-from foretell.errors import InputError
 from foretell.theory.masked.elliptical import RowScales
 from foretell.theory.spectra.spectrum import Spectrum
-
-ROUNDING = 4 * np.finfo(float).eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +58,8 @@ class Equivalent:
     ) -> Equivalent:
         """Equivalents at effective ridges and weights that belong together, shape (L,) each.
 
-        Raises
-        ------
-        InputError
-            If an effective ridge is zero and the covariance has no inverse.
+        Ridges are finite, and positive where the covariance has no inverse.
         """
-        check_inverse(spectrum, kappa)
         tau, counts = spectrum.eigenvalues[:, None], spectrum.counts
         inverse = 1 / (tau + kappa)
         p = tau * inverse
@@ -116,7 +109,9 @@ class Equivalent:
         profile, tau = self.spectrum.profile, self.spectrum.eigenvalues[:, None]
         first, curved = profile @ scaled, tau * scaled**2
         second, off = profile @ curved, scaled - center
-        pull = (profile @ (scaled * off)) / first - (profile @ (curved * off)) / second
+        bent = profile @ (curved * off)
+        pull = (profile @ (scaled * off)) / first
+        pull = pull - np.divide(bent, second, out=np.zeros_like(bent), where=second > 0)
         slope = 2 * pull / unit - self.log_spread_slope
         return second / first**2 / self.spread * slope
 
@@ -127,21 +122,12 @@ class Equivalent:
         return profile @ scaled, profile @ (tau * scaled**2)
 
     def _scaled(self) -> tuple[Array, Array, Array]:
-        """Eigenvalues of R in units of the largest, (p, L), their mean and that unit's inverse."""
-        tau, counts = self.spectrum.eigenvalues[:, None], self.spectrum.counts
+        """Eigenvalues of R in units of the largest, (p, L), the smallest, and that unit's inverse.
+
+        Variances are taken around the smallest, which is of their own size both at large ridges
+        and for coordinates without a share in a null space, whose ridge is small.
+        """
+        tau = self.spectrum.eigenvalues[:, None]
         unit = tau[0] + self.kappa
         scaled = unit / (tau + self.kappa)
-        return scaled, counts @ scaled / counts.sum(), unit
-
-
-def check_inverse(spectrum: Spectrum, kappa: Array) -> None:
-    """Raise where an effective ridge vanishes and the covariance is singular."""
-    tau = spectrum.eigenvalues
-    exact = spectrum.types is None  # eigenvalues that were given, not computed from a matrix
-    floor = 0.0 if exact else float(ROUNDING * len(tau) * tau[-1])
-    if tau[0] <= floor and float(kappa.min()) <= floor:
-        raise InputError(
-            "without a penalty above rounding the errors need an invertible covariance; found a "
-            f"smallest eigenvalue of {tau[0]:.3g} beside a largest of {tau[-1]:.3g}; use a larger "
-            "alpha or drop coordinates that are combinations of others"
-        )
+        return scaled, scaled[-1], unit

@@ -3,7 +3,7 @@ r"""Deterministic equivalents of the ridge that random masks amount to.
 Masking with probability p = 1 - q adds :math:`L = \tfrac pq S + \tfrac{\alpha}{q^2} I`,
 :math:`S = \mathrm{diag}(\Sigma)`, to the second moments: the ridge regression of
 :math:`M = L^{-1/2} \Sigma L^{-1/2}` at penalty one. Derived in docs/masked-regression.md,
-section 4.
+"Other masks".
 """
 
 from __future__ import annotations

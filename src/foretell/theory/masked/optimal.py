@@ -10,6 +10,7 @@ from foretell._types import Array
 from foretell.errors import ConvergenceError
 from foretell.theory.masked.elliptical import RowScales
 from foretell.theory.masked.equivalent import Equivalent
+from foretell.theory.masked.finite_size import finite_size_corrections, warn_if_far
 from foretell.theory.spectra.compression import compressed
 from foretell.theory.spectra.effective_ridge import LARGE, check_samples, exact_count, ridges
 from foretell.theory.spectra.spectrum import Spectrum
@@ -44,13 +45,20 @@ def optimal_alpha(covariance: Any, n_samples: float, *, row_scales: Any = None) 
     float
         The penalty. ``inf`` where coordinates are uncorrelated (a diagonal covariance): the best
         predictor is zero; only then, since correlations make the error at a large penalty
-        smaller than the variance. 0.0 where the error rises from no penalty on (n < d; not
-        met in practice).
+        smaller than the variance. 0.0 where the error rises from no penalty on: coordinates that
+        are combinations of others (a singular covariance of rank up to n), which are then
+        predicted without error as the penalty vanishes. Not met otherwise.
 
     Raises
     ------
     InputError
         As ``masked_regression``.
+
+    Warns
+    -----
+    EquivalentWarning
+        If the test error at the optimum is expected to be more than 2 % off, as
+        ``masked_regression``.
 
     Examples
     --------
@@ -63,9 +71,16 @@ def optimal_alpha(covariance: Any, n_samples: float, *, row_scales: Any = None) 
 
     References
     ----------
-    .. [1] Wortsman Zurich, Gerace, Loureiro & Lu (2026). arXiv 2601.23208. The slope is derived in
-       docs/masked-regression.md.
+    .. [1] Wortsman Zurich, Gerace, Loureiro & Lu (2026). arXiv 2601.23208. The slope is that of
+       docs/masked-regression.md, "Deterministic equivalents, n and d large".
     """
+    return best_penalty(covariance, n_samples, row_scales=row_scales, warn=True)
+
+
+def best_penalty(
+    covariance: Any, n_samples: float, *, row_scales: Any = None, warn: bool = False
+) -> float:
+    """The same; without a warning for callers that need the errors at it."""
     n = check_samples(n_samples)
     rows = RowScales.of(row_scales)
     spectrum = Spectrum.of(covariance)
@@ -75,14 +90,14 @@ def optimal_alpha(covariance: Any, n_samples: float, *, row_scales: Any = None) 
     top = _where_correlations_matter(spectrum, n)
     if not np.isfinite(top):
         return np.inf
-    return _Problem(spectrum, n, rows).minimizer(top)
+    return _Problem(spectrum, n, rows, warn).minimizer(top)
 
 
 class _Problem:
     """The error as a function of log(kappa - least), least being the effective ridge at alpha 0."""
 
-    def __init__(self, spectrum: Spectrum, n: float, rows: RowScales) -> None:
-        self._spectrum, self._n, self._rows = spectrum, n, rows
+    def __init__(self, spectrum: Spectrum, n: float, rows: RowScales, warn: bool) -> None:
+        self._spectrum, self._n, self._rows, self._warn = spectrum, n, rows, warn
         tau, counts = spectrum.eigenvalues, spectrum.counts
         self._least = float(ridges(tau, counts, n, np.zeros(1))[0])
 
@@ -93,14 +108,16 @@ class _Problem:
         low = np.log(float(tau[tau > 0][0]) / EXTENT**2)
         grid = np.linspace(low, np.log(max(EXTENT * float(tau[-1]), 10 * top)), GRID)
         errors, slopes = self._at(grid)
-        while slopes[0] >= 0:
-            if self._least > 0:
-                return 0.0
+        is_bounded = self._least > 0 or tau[0] == 0  # the error at no penalty
+        while slopes[0] >= 0 and not is_bounded:
             grid, errors, slopes = self._extended(grid, errors, slopes, -1)
         while slopes[-1] < 0:
             grid, errors, slopes = self._extended(grid, errors, slopes, 1)
         turns = np.flatnonzero((slopes[:-1] < 0) & (slopes[1:] >= 0))
-        best = turns[np.argmin(np.minimum(errors[turns], errors[turns + 1]))]
+        least = np.minimum(errors[turns], errors[turns + 1])
+        if slopes[0] >= 0 and not (least < errors[0]).any():
+            return 0.0
+        best = turns[np.argmin(least)]
         root = brentq(
             lambda place: float(self._at(np.array([place]))[1][0]),
             grid[best],
@@ -108,7 +125,18 @@ class _Problem:
             xtol=PRECISION,
             rtol=4 * PRECISION,
         )
+        if self._warn:
+            self._warn_if_far(float(root))
         return self._alpha(float(root))
+
+    def _warn_if_far(self, place: float) -> None:
+        kappa, weight = self._pair(np.array([place]))
+        at = Equivalent.at(self._spectrum, self._n, kappa, weight, self._rows)
+        errors, copies = at.test_errors(), self._spectrum.copies
+        size = copies @ (errors * finite_size_corrections(at, self._n)[0]) / (copies @ errors)
+        alphas = np.array([self._alpha(place)])
+        rest = self._n - at.df2
+        warn_if_far(self._n, self._spectrum.d, alphas, size, np.zeros(1), rest)
 
     def _extended(
         self, grid: Array, errors: Array, slopes: Array, side: int

@@ -9,7 +9,8 @@ columns that is best on average over masks, with zero diagonal and penalty :math
 
 exactly: masking is a ridge in the units of each column. Its error follows from the effective ridge
 of :math:`M = L^{-1/2} \Sigma L^{-1/2}` at penalty one, with :math:`S = \mathrm{diag}(\Sigma)` and
-:math:`L = \tfrac pq S + \tfrac{\alpha}{q^2} I`. Derived in docs/masked-regression.md, section 4.
+:math:`L = \tfrac pq S + \tfrac{\alpha}{q^2} I`. Derived in docs/masked-regression.md,
+"Other masks".
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.masked.elliptical import RowScales, elliptical_ridges
+from foretell.theory.masked.equivalent import Equivalent
+from foretell.theory.masked.finite_size import finite_size_corrections, warn_if_far
 from foretell.theory.masked.masking_ridge import MaskingRidge, equivalents, masking_ridge
-from foretell.theory.spectra.effective_ridge import effective_ridge
-from foretell.theory.spectra.spectrum import check_covariance
+from foretell.theory.spectra.effective_ridge import check_samples, effective_ridge
+from foretell.theory.spectra.spectrum import Spectrum, check_covariance
 
 TIE = 1e-12  # relative difference of errors that counts as none
 ODDS = 1e8  # largest odds p/q of hiding that the search for the best rate looks at
@@ -111,9 +115,17 @@ def random_mask_errors(
     n_samples
         Number n of rows, from 2.
     alpha
-        Ridge penalty, not negative; zero is fine, as masking regularizes.
+        Ridge penalty, not negative; zero is fine, as masking regularizes, and ``inf`` predicts
+        zero.
     mask_rate
         Probability p of hiding an entry, in (0, 1).
+
+    Warns
+    -----
+    EquivalentWarning
+        If the errors with one entry hidden are expected to be more than 2 % (test) or 5 %
+        (training) off: few samples, and rare masks with a small penalty. An estimate, with the
+        variances of the columns taken as known.
 
     Raises
     ------
@@ -124,7 +136,7 @@ def random_mask_errors(
     References
     ----------
     .. [1] Wortsman Zurich, Gerace, Loureiro & Lu (2026). arXiv:2601.23208. The formulas are
-       derived in docs/masked-regression.md, section 4.
+       derived in docs/masked-regression.md, "Other masks".
 
     Examples
     --------
@@ -135,14 +147,33 @@ def random_mask_errors(
     (0.1962, 0.1476)
     """
     _check_rate(mask_rate)
+    if alpha == np.inf:
+        return _null_errors(covariance, check_samples(n_samples), mask_rate)
     scaled = MaskingRidge(covariance, alpha).at(mask_rate)
     kappa = float(effective_ridge(scaled.spectrum, n_samples, 1.0))
     parts = equivalents(scaled, kappa, float(n_samples))
+    _warn(scaled.spectrum, float(n_samples), float(alpha), parts.single)
     single = parts.single
     others = mask_rate / (1 - mask_rate) * (parts.weighted - scaled.variances)
     errors = (single + others, single, single / kappa**2 + others, single / kappa**2)
     each = (scaled.spectrum.per_coordinate(error) for error in errors)
     return RandomMaskErrors(mask_rate, float(alpha), float(n_samples), kappa, *each)
+
+
+def _null_errors(covariance: Any, n: float, mask_rate: float) -> RandomMaskErrors:
+    spectrum = Spectrum.of(covariance)
+    variances = spectrum.per_coordinate(spectrum.diagonal(spectrum.eigenvalues))
+    return RandomMaskErrors(mask_rate, np.inf, n, np.inf, *[variances] * 4)
+
+
+def _warn(scaled: Spectrum, n: float, alpha: float, single: Array) -> None:
+    """Warn by the corrections of the ridge regression that the masks amount to."""
+    rows = RowScales.of(None)
+    pair = elliptical_ridges(scaled.eigenvalues, scaled.counts, n, np.ones(1), rows)
+    at = Equivalent.at(scaled, n, *pair, rows)
+    weights = scaled.copies * single
+    test, train = (weights @ size / weights.sum() for size in finite_size_corrections(at, n))
+    warn_if_far(n, scaled.d, np.array([alpha]), test, train, n - at.df2)
 
 
 def optimal_mask_rate(covariance: Any, n_samples: float, alpha: float = 0.0) -> float:
@@ -216,7 +247,7 @@ def random_mask_coefficients(second_moment: Any, alpha: float, mask_rate: float)
     References
     ----------
     .. [1] Bishop (1995). Training with noise is equivalent to Tikhonov regularization. Neural
-       Computation 7. The identity is derived in docs/masked-regression.md, section 4.
+       Computation 7. The identity is derived in docs/masked-regression.md, "Other masks".
 
     Examples
     --------

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from foretell._types import Array
 from foretell.errors import ForetellWarning
 
 
 class EquivalentWarning(ForetellWarning):
-    """The deterministic equivalent is known to be inaccurate here: n close to d, small penalty."""
+    """The limit of n and d large is inaccurate here: n less the second degrees of freedom is small.
+
+    Where it is due see :func:`~foretell.theory.masked.errors.masked_regression`.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +43,11 @@ class MaskedTheory:
     null_error
         Mean variance: the error of predicting zero.
     best_linear_error
-        Mean of :math:`1/\Omega_{kk}`: the error at n infinite, no penalty.
+        Mean of :math:`1/\Omega_{kk}`: the error at n infinite, no penalty. Zero for coordinates
+        that are combinations of others.
     exact
-        Whether errors and norm are exact means at finite n (normal rows, no penalty, n >= d)
-        rather than limits.
+        Whether errors and norm are exact means at finite n (normal rows, no penalty, n at least
+        the rank) rather than limits.
     """
 
     alpha: float
@@ -63,6 +69,8 @@ class MaskedTheory:
     def summary(self) -> str:
         """The numbers in words, one a line."""
         kind = "exact mean for normal rows" if self.exact else "limit of large n and d"
+        if self.exact and self.test_error == np.inf:
+            kind = "normal rows: no finite mean at n = rank without a penalty"
         lines = [
             f"Masked regression: d = {self.d}, n = {self.n_samples:g}, alpha = {self.alpha:.4g}",
             f"effective ridge      {self.kappa:.6g}",

@@ -6,29 +6,31 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
-from foretell.theory.masked.equivalent import check_inverse
 from foretell.theory.spectra.spectrum import Spectrum
 
 
 def least_squares_errors(spectrum: Spectrum, n_samples: float) -> tuple[Array, Array, Array]:
     r"""Exact means of test error, training error and squared norm of the columns of A.
 
-    Least squares of a coordinate on the d - 1 others, n >= d normal rows of mean zero, no
-    penalty, with :math:`\Omega = \Sigma^{-1}`:
+    Least squares of a coordinate on the d - 1 others, n normal rows of mean zero, n at least the
+    rank r of :math:`\Sigma`, with :math:`\Omega = \Sigma^{+}` (the inverse, where there is one):
 
-    .. math:: \frac{n-1}{n-d}\frac{1}{\Omega_{kk}}, \qquad
-              \frac{n-d+1}{n}\frac{1}{\Omega_{kk}}, \qquad
+    .. math:: \frac{n-1}{n-r}\frac{1}{\Omega_{kk}}, \qquad
+              \frac{n-r+1}{n}\frac{1}{\Omega_{kk}}, \qquad
               \frac{(\Omega^2)_{kk}}{\Omega_{kk}^2} - 1 + \frac{\mathrm{tr}\,\Omega -
-              (\Omega^2)_{kk}/\Omega_{kk}}{(n-d)\,\Omega_{kk}}.
+              (\Omega^2)_{kk}/\Omega_{kk}}{(n-r)\,\Omega_{kk}}.
 
-    At n = d test error and norm have no mean (they are infinite), the training error has.
+    At n = r test error and norm have no mean (they are infinite), the training error has.
+    A coordinate that is a combination of others, a share :math:`P_{kk} > 0` of it in the null
+    space of :math:`\Sigma`, is predicted without error, by coefficients of squared norm
+    :math:`1/P_{kk} - 1`: the limit of small penalties.
 
     Parameters
     ----------
     spectrum
-        Spectrum of the covariance, which must have an inverse.
+        Spectrum of the covariance.
     n_samples
-        Rows n, at least d.
+        Rows n, at least the rank.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def least_squares_errors(spectrum: Spectrum, n_samples: float) -> tuple[Array, A
     Raises
     ------
     InputError
-        If there are fewer rows than coordinates or the covariance has no inverse.
+        If there are fewer rows than the rank.
 
     Examples
     --------
@@ -51,20 +53,31 @@ def least_squares_errors(spectrum: Spectrum, n_samples: float) -> tuple[Array, A
     .. [1] Anderson (2003). An introduction to multivariate statistical analysis. Chapter 7.
        Mean of an inverse Wishart matrix.
     """
-    n, d = n_samples, float(spectrum.d)
-    if n < d:
+    n, rank = n_samples, spectrum.rank
+    if n < rank:
         raise InputError(
-            f"least squares on the other coordinates needs n >= d; found n = {n:g} and d = {d:g}"
+            f"least squares needs as many rows as the rank of the covariance; found n = {n:g} and "
+            f"rank {rank:g}"
         )
-    check_inverse(spectrum, np.zeros(1))
-    omega = 1 / spectrum.eigenvalues
-    precision, square = spectrum.diagonal(omega), spectrum.diagonal(omega**2)
-    train = (n - d + 1) / n / precision
-    if n == d:
-        return np.full_like(train, np.inf), train, np.full_like(train, np.inf)
-    others = float(spectrum.trace(omega)) - square / precision
-    norm = square / precision**2 - 1 + others / ((n - d) * precision)
-    return (n - 1) / (n - d) / precision, train, norm
+    inverse = pseudo_inverse(spectrum)
+    null, best = spectrum.null_shares, best_linear_errors(spectrum)
+    precision, square = spectrum.diagonal(inverse), spectrum.diagonal(inverse**2)
+    is_free = null == 0
+    norm = 1 / np.where(is_free, 1.0, null) - 1
+    train = (n - rank + 1) / n * best
+    if n == rank:
+        unbounded = np.where(is_free, np.inf, 0.0)
+        return unbounded, train, norm + unbounded
+    p, s = precision[is_free], square[is_free]
+    others = float(spectrum.trace(inverse)) - s / p
+    norm[is_free] = s / p**2 - 1 + others / ((n - rank) * p)
+    return (n - 1) / (n - rank) * best, train, norm
+
+
+def pseudo_inverse(spectrum: Spectrum) -> Array:
+    """Inverse eigenvalues, zero for those that are zero, shape (p,)."""
+    tau = spectrum.eigenvalues
+    return np.divide(1.0, tau, out=np.zeros(len(tau)), where=tau > 0)
 
 
 def best_linear_errors(spectrum: Spectrum) -> Array:
@@ -77,7 +90,6 @@ def best_linear_errors(spectrum: Spectrum) -> Array:
     >>> best_linear_errors(Spectrum.of([[1.0, 0.6], [0.6, 1.0]])).round(2).tolist()
     [0.64, 0.64]
     """
-    positive = spectrum.eigenvalues > 0
-    inverse = np.divide(1.0, spectrum.eigenvalues, out=np.zeros(len(positive)), where=positive)
-    dependent = spectrum.diagonal((~positive).astype(float)) > 0
-    return np.where(dependent, 0.0, 1 / spectrum.diagonal(inverse))
+    precision = spectrum.diagonal(pseudo_inverse(spectrum))
+    is_free = spectrum.null_shares == 0
+    return np.divide(1.0, precision, out=np.zeros(len(precision)), where=is_free)

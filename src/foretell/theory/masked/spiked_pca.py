@@ -16,6 +16,8 @@ from foretell._types import Array
 from foretell.errors import ConvergenceError, InputError
 from foretell.theory.spectra.effective_ridge import check_samples, effective_ridge
 
+EXPANDS = 3  # optimal effective ridge over the largest eigenvalue from which d is large
+
 
 @dataclass(frozen=True)
 class SpikedComparison:
@@ -36,7 +38,9 @@ class SpikedComparison:
         as :math:`d \gamma / \sum_i \theta_i^2`.
     limit
         First two terms for large d of ``regression`` at the optimal penalty,
-        :math:`\sum\theta_i - (\sum\theta_i^2)^2 / (\gamma d)`.
+        :math:`\sum\theta_i - (\sum\theta_i^2)^2 / (\gamma d)`; NaN where d is too small for
+        them: :math:`d\gamma/\sum\theta_i^2 < 3 (1 + \max\theta_i)`, the optimal effective ridge
+        against the spikes.
     """
 
     null: float
@@ -114,8 +118,15 @@ def spiked_comparison(
         masked_pca=pca + 2 * len(theta),
         alpha=kappa * (1 - case.df1(kappa)),
         kappa=kappa,
-        limit=null - float(theta @ theta) ** 2 / (gamma * d),
+        limit=_two_terms(theta, gamma * d),
     )
+
+
+def _two_terms(theta: Array, gamma_d: float) -> float:
+    square = float(theta @ theta)
+    if gamma_d < EXPANDS * square * (1 + float(theta.max())):
+        return float("nan")
+    return float(theta.sum()) - square**2 / gamma_d
 
 
 def explained(spikes: Any, aspect_ratio: float) -> Array:

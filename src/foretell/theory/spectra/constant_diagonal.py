@@ -15,7 +15,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
-from foretell.theory.spectra.law_points import Atom, Points
+from foretell.theory.spectra.law_points import Atom, Points, real_points
 from foretell.theory.spectra.marchenko_pastur import MarchenkoPastur
 from foretell.theory.spectra.outliers import Outlier
 
@@ -45,7 +45,7 @@ class ConstantDiagonalLaw:
 
     def pdf(self, nu: Any) -> Any:
         """Density of the continuous part at eigenvalues nu, any shape; zero above one."""
-        nu = np.asarray(nu, dtype=float)
+        nu = real_points(nu)
         out = np.zeros(nu.shape)
         below = nu < 1
         gap = 1 - nu[below]
@@ -55,7 +55,7 @@ class ConstantDiagonalLaw:
 
     def cdf(self, nu: Any) -> Any:
         """Share of eigenvalues up to nu, any shape."""
-        nu = np.asarray(nu, dtype=float)
+        nu = real_points(nu)
         out = np.where(np.isnan(nu), np.nan, 1.0)
         below = nu < 1
         s = 1 / (self.scale * (1 - nu[below])) - self.alpha
@@ -75,7 +75,7 @@ class ConstantDiagonalLaw:
 
     def ppf(self, q: Any) -> Any:
         """Eigenvalue with a share q below it, any shape."""
-        q = np.asarray(q, dtype=float)
+        q = real_points(q, "a share")
         if not ((q >= 0) & (q <= 1)).all():
             raise InputError(f"a share lies between 0 and 1; found {q.min():.3g} to {q.max():.3g}")
         return self._image(self.sample.ppf(q))

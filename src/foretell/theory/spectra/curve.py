@@ -253,9 +253,11 @@ def invert(atoms: Atoms, part: Arc, x: Array) -> Array:
     w, open_ = _interpolate(part, x), np.ones(len(x), bool)
     for _ in range(12):
         at = w[open_]
-        new, last = _newton(atoms, at, x[open_])
-        escaped = ~(new.imag > 0)
-        w[open_] = np.where(escaped, new.real + 0.5j * at.imag, new)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            new, last = _newton(atoms, at, x[open_])
+        lost = ~np.isfinite(new)  # a step to infinity, from where the slope vanishes
+        escaped = lost | ~(new.imag > 0)
+        w[open_] = np.where(escaped, np.where(lost, at, new).real + 0.5j * at.imag, new)
         open_[open_] = escaped | ~last
         if not open_.any():
             return w

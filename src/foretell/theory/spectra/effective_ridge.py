@@ -16,7 +16,14 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import ConvergenceError, InputError
 from foretell.theory.spectra.compression import compressed
-from foretell.theory.spectra.spectrum import SEMIDEFINITE, Spectrum, check_covariance
+from foretell.theory.spectra.spectrum import (
+    SEMIDEFINITE,
+    Spectrum,
+    check_covariance,
+    real_numbers,
+    semidefinite,
+    without_rounding,
+)
 
 LARGE = 20_000  # eigenvalues from which on several penalties are worth a compression
 SAMPLE = 4_096  # eigenvalues that give the start where there are many more
@@ -41,9 +48,9 @@ def effective_ridge(covariance: Any, n_samples: float, alpha: Any) -> Any:
         comparable; the paper's alpha is ``n_samples / d``.
     alpha
         Ridge penalty (the loss is the mean square plus alpha times the squared norm), not
-        negative; a number, or an array of any shape. For an array and more than 20,000
-        eigenvalues these are compressed first (:func:`~.compression.compressed`), which changes
-        the result by less than 1e-12 of itself.
+        negative; a number, or an array of any shape; ``inf`` gives ``inf``. For an
+        array and more than 20,000 eigenvalues these are compressed first
+        (:func:`~.compression.compressed`), which changes the result by less than 1e-12 of itself.
 
     Returns
     -------
@@ -54,7 +61,7 @@ def effective_ridge(covariance: Any, n_samples: float, alpha: Any) -> Any:
     ------
     InputError
         If the covariance is not symmetric, finite and semidefinite, there are fewer than two
-        samples, or a penalty is negative or not finite.
+        samples, or a penalty is negative or NaN.
 
     Examples
     --------
@@ -81,18 +88,20 @@ def effective_ridge(covariance: Any, n_samples: float, alpha: Any) -> Any:
 
 def check_samples(n_samples: Any) -> float:
     """Number of samples, at least 2."""
-    n = float(n_samples)
+    is_number = np.ndim(n_samples) == 0 and np.asarray(n_samples).dtype.kind in "iuf"
+    n = float(n_samples) if is_number else np.nan
     if not 2 <= n < np.inf:
         raise InputError(f"n_samples is finite and at least 2; found {n_samples!r}")
     return n
 
 
 def check_penalties(alpha: Any) -> Array:
-    """Penalties, finite and not negative."""
-    penalties = np.asarray(alpha, dtype=float)
-    if penalties.size == 0 or not np.isfinite(penalties).all() or (penalties < 0).any():
-        raise InputError(f"alpha is one or more finite penalties, not negative; found {alpha!r}")
-    return penalties
+    """Penalties, not negative; infinite ones predict zero."""
+    penalties = np.asarray(alpha)
+    is_real = penalties.dtype.kind in "iuf" and penalties.size > 0
+    if not is_real or not (penalties >= 0).all():
+        raise InputError(f"alpha is one or more penalties, not negative; found {alpha!r}")
+    return penalties.astype(float)
 
 
 def ridges(eigenvalues: Array, counts: Array, n: float, alphas: Array) -> Array:
@@ -109,6 +118,9 @@ def ridges(eigenvalues: Array, counts: Array, n: float, alphas: Array) -> Array:
         alpha = float(alphas[i])
         if alpha == 0 and n >= rank:
             break
+        if alpha == np.inf:
+            roots[i] = alpha
+            continue
         above = min(previous, alpha + mean)
         if n > rank:
             above = min(above, alpha / (1 - rank / n))
@@ -170,9 +182,9 @@ def _eigenvalues(covariance: Any) -> tuple[Array, Array]:
     covariance = getattr(covariance, "spectrum", covariance)
     if isinstance(covariance, Spectrum):
         return covariance.eigenvalues, covariance.counts
-    values = np.asarray(covariance, dtype=float)
+    values = real_numbers(covariance)
     if values.ndim != 1:
-        values = np.linalg.eigvalsh(check_covariance(values))
+        values = without_rounding(semidefinite(np.linalg.eigvalsh(check_covariance(values))))
     elif len(values) < LARGE:
         spectrum = Spectrum.of(values)
         return spectrum.eigenvalues, spectrum.counts

@@ -49,9 +49,23 @@ class Law(Protocol):
         """Eigenvalues with a mass."""
 
 
+def real_points(points: Any, name: str = "a point") -> Array:
+    """Real numbers as an array of any shape.
+
+    Raises
+    ------
+    InputError
+        If they are text, complex or no numbers.
+    """
+    given = np.asarray(points)
+    if given.dtype.kind not in "biuf":
+        raise InputError(f"{name} of a law is a real number; found {points!r}")
+    return given.astype(float)
+
+
 def law_quantiles(law: Law, q: Any) -> Any:
     """Smallest eigenvalues with a share q below them, any shape, by safeguarded Newton steps."""
-    q = np.asarray(q, dtype=float)
+    q = real_points(q, "a share")
     if not ((q >= 0) & (q <= 1)).all():
         raise InputError(f"a share lies between 0 and 1; found {q.min():.3g} to {q.max():.3g}")
     share = q.ravel()

@@ -13,6 +13,7 @@ from foretell.errors import InputError
 from foretell.theory.spectra.atoms import Atoms, as_atoms
 from foretell.theory.spectra.curve import Arc, Curve, density, invert, resolved, sampled, tabulated
 from foretell.theory.spectra.edges import Support, real_branch, support
+from foretell.theory.spectra.law_points import real_points
 from foretell.theory.spectra.quantiles import quantile_angle, survival
 
 
@@ -233,7 +234,7 @@ class MarchenkoPastur:
 
 
 def _numbers(x: ArrayLike, finite: bool = False) -> Array:
-    values = np.asarray(x, dtype=float)
+    values = real_points(x)
     bad = ~np.isfinite(values) if finite else np.isnan(values)
     if bad.any():
         raise InputError(

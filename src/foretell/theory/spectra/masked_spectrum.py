@@ -66,7 +66,7 @@ def masked_spectrum(
     References
     ----------
     .. [1] Wortsman Zurich, Gerace, Loureiro & Lu (2026). arXiv 2601.23208. The law is derived in
-       docs/masked-regression.md, section 2.
+       docs/masked-regression.md, "The spectrum of A".
 
     Examples
     --------

@@ -4,7 +4,7 @@ The population is a bulk and few other directions. If those are spread over all 
 (delocalized) the coefficients show what the covariance shows. If they live on few coordinates
 (localized), the diagonal of the resolvent sees them: outliers are the points x where
 :math:`\omega(x)\Sigma + \lambda - x\Delta^{-1}`, restricted to those coordinates, is singular.
-All of it is derived in docs/masked-regression.md, section 2; it holds in the limit, with
+All of it is derived in docs/masked-regression.md, "The spectrum of A"; it holds in the limit, with
 corrections of order d^-1/2 in a draw.
 """
 

@@ -2,7 +2,7 @@ r"""Phase diagram: where a spike shows in the covariance and in masked regressio
 
 One direction of variance :math:`1 + \theta`, uniform on b coordinates or spread over all, in d
 coordinates of variance one. It shows when an eigenvalue leaves the bulk upwards, so that a
-leading eigenvector points to it. Derived in docs/masked-regression.md, section 2.
+leading eigenvector points to it. Derived in docs/masked-regression.md, "The spectrum of A".
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def phase_diagram(
         penalty = optimal_spike_penalty(theta, gamma, d=d, support=b)
         boundary = _optimal_boundary(gamma[0], d, b)
     else:
-        number = _positive([alpha], "alpha")[0]
+        number = _penalty(alpha)
         penalty = np.full((len(strengths), len(ratios)), number)
         boundary = np.array([bbp_threshold(g, support=b, alpha=number) for g in gamma[0]])
     if support is None:
@@ -203,6 +203,16 @@ def _optimal_boundary(gamma: Array, d: int, b: int) -> Array:
         up = shows(middle)
         low, high = np.where(up, low, middle), np.where(up, middle, high)
     return np.where(never, np.inf, np.exp(high))
+
+
+def _penalty(alpha: Any) -> float:
+    given = np.asarray(alpha)
+    if given.ndim or given.dtype.kind not in "iuf" or not 0 < given < np.inf:
+        raise InputError(
+            f"alpha: finite numbers above 0, or 'optimal'; found {alpha!r}; for the limit without "
+            "a penalty take a small one, such as 1e-6"
+        )
+    return float(given)
 
 
 def _positive(values: Any, name: str) -> Array:

@@ -12,6 +12,9 @@ from foretell.errors import InputError
 
 SYMMETRIC = 1e-10  # largest asymmetry, relative to the largest entry
 SEMIDEFINITE = 1e-12  # largest negative eigenvalue, relative to the largest one and the size
+ROUNDING = 4 * np.finfo(float).eps  # computed eigenvalues up to this, in the same units, are zero
+EXTREME = 1e100  # the largest eigenvalue lies between its inverse and it
+NULL_SHARE = 1e-20  # share of the null space in a coordinate that is rounding
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Spectrum:
     def of(cls, covariance: Any) -> Spectrum:
         """Spectrum of a covariance (d, d), or of eigenvalues (d,) of coordinates that are alike.
 
-        Also takes what has an attribute ``spectrum`` already, and a spectrum itself.
+        Also takes what has an attribute ``spectrum`` already, and a spectrum itself. Eigenvalues
+        of a matrix up to 4 d eps times the largest, eps = 2.2e-16, are rounding and become zero,
+        so that a singular matrix has a rank; eigenvalues that are given are taken as they are.
 
         Raises
         ------
@@ -63,18 +68,18 @@ class Spectrum:
         covariance = getattr(covariance, "spectrum", covariance)
         if isinstance(covariance, Spectrum):
             return covariance
-        values = np.asarray(covariance, dtype=float)
+        values = real_numbers(covariance)
         if values.ndim == 1:
             return cls._of_eigenvalues(values)
         eigenvalues, vectors = np.linalg.eigh(check_covariance(values))
-        eigenvalues = _semidefinite(eigenvalues)
+        eigenvalues = without_rounding(semidefinite(eigenvalues))
         return cls(eigenvalues, np.ones(len(eigenvalues)), vectors**2, np.arange(len(eigenvalues)))
 
     @classmethod
     def _of_eigenvalues(cls, values: Array) -> Spectrum:
         if values.size == 0 or not np.isfinite(values).all():
             raise InputError("eigenvalues are finite numbers, at least one; found others")
-        eigenvalues, counts = np.unique(_semidefinite(np.sort(values)), return_counts=True)
+        eigenvalues, counts = np.unique(semidefinite(np.sort(values)), return_counts=True)
         return cls(eigenvalues, counts.astype(float), (counts / counts.sum())[None, :])
 
     @property
@@ -88,6 +93,19 @@ class Spectrum:
         if self.types is None:
             return np.array([float(self.d)])
         return np.bincount(self.types, minlength=len(self.profile)).astype(float)
+
+    @property
+    def rank(self) -> float:
+        """Number of eigenvalues that are not zero."""
+        total = float(self.counts[self.eigenvalues > 0].sum())
+        return float(round(total)) if abs(total - round(total)) < 1e-9 * total else total
+
+    @property
+    def null_shares(self) -> Array:
+        """Share of the null space in each type, shape (g,); zero for those not determined by it."""
+        null = self.eigenvalues == 0
+        shares = self.profile[:, null].sum(axis=1)
+        return np.where(shares > NULL_SHARE, shares, 0.0)
 
     @property
     def alike(self) -> bool:
@@ -119,7 +137,7 @@ def check_covariance(covariance: Any) -> Array:
     InputError
         If it is not square, finite, symmetric up to rounding, or has a negative variance.
     """
-    matrix = np.asarray(covariance, dtype=float)
+    matrix = real_numbers(covariance)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
         raise InputError(f"a covariance has shape (d, d); found {matrix.shape}")
     if not np.isfinite(matrix).all():
@@ -128,17 +146,61 @@ def check_covariance(covariance: Any) -> Array:
     gap = float(np.abs(matrix - matrix.T).max())
     if gap > SYMMETRIC * float(np.abs(matrix).max()):
         raise InputError(
-            f"a covariance is symmetric; found entries that differ from their mirror by {gap:.3g}"
+            f"a covariance is symmetric; found entries that differ from their mirror by {gap:.3g}; "
+            "if that is rounding, symmetrize: (S + S.T) / 2"
         )
     return (matrix + matrix.T) / 2
 
 
-def _semidefinite(eigenvalues: Array) -> Array:
+def real_numbers(covariance: Any) -> Array:
+    """An array of floats.
+
+    Raises
+    ------
+    InputError
+        If it holds text or complex numbers, or is no array.
+    """
+    given = covariance if isinstance(covariance, np.ndarray) else _array(covariance)
+    if given.dtype.kind in "US":
+        raise InputError(
+            f"a covariance is a matrix or eigenvalues; found text, {str(covariance)[:40]!r}; "
+            "named ones are made by foretell.theory.masked.named_covariance"
+        )
+    if given.dtype.kind == "c":
+        raise InputError("a covariance is real; found complex numbers; give its real part")
+    if given.dtype.kind not in "biuf":
+        given = _array(given, float)
+    return given.astype(float)
+
+
+def _array(covariance: Any, kind: Any = None) -> Array:
+    try:
+        return np.asarray(covariance, dtype=kind)
+    except (TypeError, ValueError):
+        raise InputError(
+            "a covariance is a matrix of numbers, shape (d, d), or eigenvalues, shape (d,); found "
+            f"{type(covariance).__name__}"
+        ) from None
+
+
+def without_rounding(eigenvalues: Array) -> Array:
+    """Ascending eigenvalues, computed from a matrix, with those that are rounding set to zero."""
+    floor = ROUNDING * len(eigenvalues) * eigenvalues[-1]
+    return np.where(eigenvalues <= floor, 0.0, eigenvalues)
+
+
+def semidefinite(eigenvalues: Array) -> Array:
     """Ascending eigenvalues with rounding below zero removed."""
     least, largest = float(eigenvalues[0]), float(eigenvalues[-1])
     if largest <= 0 or least < -SEMIDEFINITE * len(eigenvalues) * largest:
         raise InputError(
             "a covariance has no negative eigenvalue and is not zero; found eigenvalues from "
-            f"{least:.3g} to {largest:.3g}"
+            f"{least:.3g} to {largest:.3g}; if the negative ones are noise, clip them at zero "
+            "or add a multiple of the identity"
+        )
+    if not 1 / EXTREME < largest < EXTREME:
+        raise InputError(
+            f"eigenvalues of a covariance lie within {1 / EXTREME:.0e} to {EXTREME:.0e}, so that "
+            f"their products are numbers; found {largest:.3g}; change the units"
         )
     return np.maximum(eigenvalues, 0.0)

@@ -46,12 +46,14 @@ def bbp_threshold(
     """
     gamma = check_aspect_ratio(aspect_ratio)
     root = float(np.sqrt(gamma))
+    if alpha is not None and not (isinstance(alpha, float | int | np.number) and alpha >= 0):
+        raise InputError(f"alpha is a penalty from 0 to inf; found {alpha!r}")
     if support is None:
         return root
     if support != int(support) or support < 1:
         raise InputError(f"a support is a whole number of coordinates from 1; found {support}")
     b = int(support)
-    if alpha is None or not 0 <= alpha <= np.inf:
+    if alpha is None:
         raise InputError(
             f"a localized direction has a threshold that depends on the penalty; found alpha = "
             f"{alpha}; give one from 0 to inf"

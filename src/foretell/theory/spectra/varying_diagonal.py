@@ -23,7 +23,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import ConvergenceError, InputError
 from foretell.theory.spectra.companion_root import Root, companion_root
-from foretell.theory.spectra.law_points import Atom, Points, law_quantiles
+from foretell.theory.spectra.law_points import Atom, Points, law_quantiles, real_points
 from foretell.theory.spectra.metric_pencil import Pencil
 from foretell.theory.spectra.outliers import Outlier
 
@@ -75,7 +75,7 @@ class VaryingDiagonalLaw:
 
     def pdf(self, nu: Any) -> Any:
         """Density of the continuous part at eigenvalues nu, any shape; zero above one."""
-        nu = np.asarray(nu, dtype=float)
+        nu = real_points(nu)
         out = np.zeros(nu.shape)
         below = nu < 1
         mu = 1 / (1 - nu[below])
@@ -84,7 +84,7 @@ class VaryingDiagonalLaw:
 
     def cdf(self, nu: Any) -> Any:
         """Share of eigenvalues up to nu, any shape."""
-        nu = np.asarray(nu, dtype=float)
+        nu = real_points(nu)
         out = np.where(np.isnan(nu), np.nan, 1.0)
         below = nu < 1
         out[below] = self._distribution(1 / (1 - nu[below]))
