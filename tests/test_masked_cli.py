@@ -226,6 +226,30 @@ def test_complete_rows_print_their_errors(here, table):
     assert "generalized cross-validation" in output
 
 
+def test_each_column_has_its_own_penalty(here, table):
+    table.drop(columns=["id", "b"]).assign(noise=np.random.default_rng(1).normal(size=60)).to_csv(
+        "c.csv", index=False
+    )
+    output = good("fit c.csv --alpha-per-target --json o.json -o page.html").output
+    assert "Penalties are" in output
+    numbers = json.loads((here / "o.json").read_text())
+    assert numbers["model"]["per_target"]
+    assert numbers["model"]["least_alpha"] < 0.5 * (numbers["model"]["alpha"] or math.inf)
+
+
+def test_holes_are_said_to_be_missing_at_random(table):
+    assert "missing at random" in good("fit t.csv --drop id").output
+
+
+def test_report_names_the_cure_for_holes(here, table):
+    table.to_csv("t.csv", index=False)
+    result = CliRunner().invoke(
+        main, ["report", "t.csv", "--target", "a", "--drop", "id", "-o", "r.html"]
+    )
+    assert result.exit_code == 2
+    assert "foretell masked fit t.csv --drop y --imputed" in " ".join(result.output.split())
+
+
 # Refusals ---------------------------------------------------------------------------------------
 
 
@@ -325,6 +349,8 @@ def test_bad_phases_are_refused(here, text, message):
         ("t.csv", "'id': text, 60 distinct values"),
         ("t.csv --drop q", "no column 'q'"),
         ("t.csv --drop id --alpha -1", "not negative"),
+        ("t.csv --drop id --alpha-per-target", "leave out --alpha-per-target"),
+        ("t.csv --drop id --alpha-per-target --imputed f.csv", "does not go with --imputed"),
         ("t.csv --drop id --alpha most", "a number or loo, gcv"),
         ("t.csv --drop id --drop a --drop b --drop c --drop d", "at least 2"),
         ("t.csv --drop id -o no/page.html", "does not exist"),

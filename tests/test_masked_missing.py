@@ -357,7 +357,7 @@ def test_a_singular_covariance_is_diagnosed():
 
 def test_too_few_steps_are_told():
     _, X = table(100, 6, 0.3)
-    with pytest.warns(ForetellWarning, match=r"of 7 EM steps .*raise max_iter"):
+    with pytest.warns(ForetellWarning, match=r"after 7 EM steps .*raise max_iter"):
         found = fit_incomplete(X, alpha=1e-4, max_iter=7, tol=1e-8)
     assert not found.converged
     assert np.isfinite(found.filled).all()

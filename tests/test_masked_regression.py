@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from foretell import MaskedRegression, TwoStageRegressor
+from foretell import MaskedImputer, MaskedRegression, TwoStageRegressor
 from foretell.data.sources import ArraySource, ChunkSource
 from foretell.errors import ForetellWarning, InputError
 from foretell.models.masked import fit_masked
@@ -38,6 +38,8 @@ with warnings.catch_warnings():
             MaskedRegression(),
             MaskedRegression("gcv", alpha_per_target=True),
             MaskedRegression(0.1, standardize=False, center=False),
+            MaskedImputer(),
+            MaskedImputer(0.1, standardize=False),
         ]
     )
 
@@ -491,7 +493,9 @@ def test_rows_with_missing_cells_are_fitted(rng):
         est = MaskedRegression(rule).fit(hidden)
         assert abs(est.score(new) / whole.score(new) - 1) < 0.02
         assert est.n_iter_ > 1
-        assert not hasattr(est, "loo_error_")
+        assert not hasattr(est, "train_error_")
+        with pytest.raises(AttributeError, match="use loo_error_"):
+            _ = est.gcv_
         assert "missing cells" in str(est.summary())
         filled = est.impute(hidden)
         np.testing.assert_array_equal(filled[~np.isnan(hidden)], X[~np.isnan(hidden)])
@@ -534,6 +538,135 @@ def test_incomplete_rows_have_one_penalty_from_the_whole_range(rng, options):
     X[3, 2] = np.nan
     with pytest.raises(InputError, match="1 cells are missing"):
         MaskedRegression(**options).fit(X)
+
+
+def test_errors_of_columns_with_missing_cells_are_those_of_left_out_cells(rng):
+    S = covariance_ar(8, 0.8)
+    X = rng.standard_normal((300, 8)) @ np.linalg.cholesky(S).T * np.arange(1, 9)
+    hidden = np.where(rng.uniform(size=X.shape) < 0.15, np.nan, X)
+    est = MaskedRegression().fit(hidden)
+    errors = est.loo_errors(hidden)
+    np.testing.assert_allclose(est.loo_error_, np.nanmean(errors**2, axis=0), rtol=1e-10)
+    summary = est.summary()
+    assert len(summary.columns) == 8
+    assert summary.facts["explained, left out"].startswith("about 0.")
+    weights = rng.integers(0, 3, size=300).astype(float)
+    one = MaskedRegression(0.1).fit(hidden, sample_weight=weights)
+    mean = np.nansum(one.loo_errors(hidden, weights) ** 2 * weights[:, None], axis=0)
+    np.testing.assert_allclose(one.loo_error_, mean / (weights @ ~np.isnan(hidden)), rtol=1e-10)
+
+
+def test_many_rows_with_missing_cells_give_their_errors_in_part(rng):
+    """Evenly chosen rows, and enough of those that observe a rare column."""
+    X = rng.standard_normal((12_000, 10)) + rng.standard_normal((12_000, 1))
+    X[rng.uniform(size=X.shape) < 0.1] = np.nan
+    X[np.setdiff1d(np.arange(12_000), np.arange(1, 12_000, 400)), 3] = np.nan
+    est = MaskedRegression(0.1).fit(X)
+    whole = np.nanmean(est.loo_errors(X) ** 2, axis=0)
+    ratio = est.loo_error_ / whole
+    assert np.abs(np.delete(ratio, 3) - 1).max() < 0.05
+    assert abs(ratio[3] - 1) < 0.15
+
+
+def test_standard_deviations_of_filled_cells_cover_the_true_ones(rng):
+    """On hidden cells of three real tables and two drawn ones, complete rows or not."""
+    from sklearn.datasets import load_breast_cancer, load_diabetes
+
+    tables = [load_wine().data, load_breast_cancer().data, load_diabetes().data]
+    tables += [rng.standard_normal((300, 8)), rng.standard_normal((300, 8)) @ np.tri(8)]
+    for X in tables:
+        hidden = rng.uniform(size=X.shape) < 0.2
+        hidden[np.arange(len(X)), rng.integers(X.shape[1], size=len(X))] = False
+        gaps, last = np.where(hidden, np.nan, X), len(X) // 4
+        for est, rows in (
+            (MaskedRegression().fit(gaps), slice(None)),
+            (MaskedRegression().fit(X[last:]), slice(last)),
+        ):
+            sd, cells = est.imputation_sd(gaps[rows]), hidden[rows]
+            np.testing.assert_array_equal(sd > 0, cells)
+            covered = np.abs((est.impute(gaps[rows]) - X[rows])[cells]) < 1.96 * sd[cells]
+            assert 0.91 < covered.mean() < 0.98
+
+
+def test_one_filled_cell_is_off_by_the_left_out_error(rows):
+    """And by the deviation of its column if nothing of its row is known."""
+    est = MaskedRegression(0.1).fit(rows)
+    n, d = rows.shape
+    X = np.tile(rows[0], (d + 1, 1))
+    X[np.arange(d), np.arange(d)] = np.nan
+    X[d] = np.nan
+    sd = est.imputation_sd(X)
+    np.testing.assert_allclose(np.diag(sd), np.sqrt(est.loo_error_), rtol=1e-8)
+    Q = est.precision_
+    ratio = est.loo_error_ * np.diag(Q) * np.diag(np.linalg.inv(Q))
+    np.testing.assert_allclose(sd[d], np.sqrt(ratio), rtol=1e-6)
+    means = MaskedRegression(np.inf).fit(rows).imputation_sd(X)
+    np.testing.assert_allclose(means[d], rows.std(0) * n / (n - 1), rtol=1e-8)
+    frame = pd.DataFrame(X)
+    assert isinstance(MaskedRegression(0.1).fit(rows).imputation_sd(frame), pd.DataFrame)
+
+
+def titles(est):
+    return " | ".join(one.title for one in est.diagnose())
+
+
+def test_findings_of_rows_with_missing_cells(rng):
+    X = rng.standard_normal((300, 6)) + rng.standard_normal((300, 1))
+    hidden = np.where(rng.uniform(size=X.shape) < 0.1, np.nan, X)
+    assert titles(MaskedRegression().fit(hidden)) == "Filled cells rest on cells missing at random"
+    assert "missing at random" not in titles(MaskedRegression().fit(X))
+    few = hidden.copy()
+    few[:285, 2] = np.nan
+    assert "1 of 6 columns have fewer than 20 observed" in titles(MaskedRegression().fit(few))
+    apart = hidden.copy()
+    apart[:150, 0] = apart[150:, 1] = np.nan
+    found = MaskedRegression().fit(apart).diagnose()
+    assert found[0].title == "Two columns are never observed in the same row"
+    assert "'x0 and x1'" in found[0].text
+    noise = np.where(np.isnan(hidden), np.nan, rng.standard_normal(X.shape))
+    assert "filled with means" in titles(MaskedRegression(1e4).fit(noise))
+    assert "next to nothing" in titles(MaskedRegression(1e-10).fit(hidden))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_repeated_columns_are_a_finding(rng, share):
+    X = rng.standard_normal((200, 5)) + rng.standard_normal((200, 1))
+    hidden = np.where(rng.uniform(size=X.shape) < share, np.nan, X)
+    assert "repeat" not in titles(MaskedRegression().fit(hidden))
+    hidden = np.column_stack([hidden, 3 - 2 * hidden[:, 1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ForetellWarning)
+        found = MaskedRegression(1e-6).fit(hidden).diagnose()
+    assert found[0].title == "Two columns repeat one another"
+    assert "'x1 and x5'" in found[0].text
+
+
+@pytest.mark.parametrize("options", [{}, {"alpha": 0.3, "standardize": False, "center": False}])
+def test_imputer_fills_and_keeps(rng, options):
+    X = rng.standard_normal((80, 4)) + rng.standard_normal((80, 1))
+    hidden = np.where(rng.uniform(size=X.shape) < 0.1, np.nan, X)
+    est = MaskedImputer(**options)
+    filled = est.fit_transform(hidden)
+    seen = ~np.isnan(hidden)
+    np.testing.assert_array_equal(filled[seen], X[seen])
+    np.testing.assert_array_equal(filled, MaskedRegression(**options).fit(hidden).impute(hidden))
+    assert est.get_params().keys() == clone(est).get_params().keys()
+    assert "rank" not in est.get_params()
+    frame = pd.DataFrame(hidden, columns=list("abcd"), index=range(5, 85))
+    out = MaskedImputer(**options).set_output(transform="pandas").fit_transform(frame)
+    assert out.columns.tolist() == ["a", "b", "c", "d"]
+    assert out.index.equals(frame.index)
+    np.testing.assert_array_equal(out.to_numpy(), filled)
+
+
+def test_imputer_goes_before_other_estimators(table):
+    X, y, _ = table
+    holes = X.copy()
+    holes[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    with pytest.raises(InputError, match=r"MaskedImputer\(\).fit_transform"):
+        TwoStageRegressor(MaskedRegression(0.1, rank=1)).fit(holes, y)
+    pipe = make_pipeline(MaskedImputer(), TwoStageRegressor(MaskedRegression(0.1, rank=1)))
+    assert np.isfinite(pipe.fit(holes, y).predict(holes)).all()
 
 
 # Stage 1

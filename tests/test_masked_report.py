@@ -14,6 +14,7 @@ from browser import chromium, open_report
 from foretell import MaskedRegression
 from foretell.errors import InputError
 from foretell.models.masked_rank import noise_level
+from foretell.report import left_out as module
 from foretell.report.left_out import LEAST, learning_curve, left_out, predict
 from foretell.report.masked import collect_masked
 from foretell.report.masked_page import charts, render_masked
@@ -126,13 +127,14 @@ def test_learning_curve_is_that_of_fits_to_the_parts(rng):
     found = left_out(X, estimator)
     parts = learning_curve(X, estimator, found)
     assert [part.n_rows for part in parts] == [10, 20, 40]
-    order = np.random.default_rng(0).permutation(80) % 2
+    order = np.random.default_rng(2).permutation(80) % 2
     total = 0.0
     for k in (0, 1):
         fitted = MaskedRegression(0.1).fit(X[order == k])
         rest = X[order != k]
         total += (((rest - fitted.transform(rest)) / X.std(axis=0)) ** 2).sum()
-    assert parts[-1].unexplained == pytest.approx(total / (80 * 5), rel=1e-10)
+    of_means = (((X - X.mean(axis=0)) * 80 / 79 / X.std(axis=0)) ** 2).sum()
+    assert parts[-1].unexplained == pytest.approx(total / of_means, rel=1e-10)
     for part, larger in zip(parts, [*parts[1:], None], strict=True):
         after = found.unexplained if larger is None else larger.unexplained
         assert part.unexplained - part.gain == pytest.approx(after, rel=1e-10)
@@ -150,6 +152,57 @@ def test_learning_curve_follows_the_theory_of_fewer_rows():
         ).test_error
         assert part.unexplained * X.var() == pytest.approx(theory, rel=0.03)
         assert part.gain > 4 * part.gain_se > 0
+
+
+def test_shares_compare_with_means_that_do_not_know_the_row(rng):
+    """With predictions that are means every share is zero, however few the rows."""
+    for n in (4, 30):
+        X = rng.normal(size=(n, 3))
+        found = left_out(X, MaskedRegression(math.inf).fit(X))
+        np.testing.assert_allclose(found.explained, 0.0, atol=1e-12)
+        assert found.unexplained == pytest.approx(1.0)
+        np.testing.assert_allclose(found.deviation, X.std(axis=0), rtol=1e-12)
+
+
+def test_shares_of_rows_with_gaps_compare_with_the_means_of_the_other_rows():
+    X = with_holes(rows_of(AutoRegressive(8, 0.8), 40), 0.1)[0]
+    found = left_out(X, MaskedRegression(0.2).fit(X))
+    part = np.random.default_rng(0).permutation(40) % 10
+    for k in (0, 9):
+        expected = X[part == k] - np.nanmean(X[part != k], axis=0)
+        np.testing.assert_allclose(found.deviations[part == k], expected, rtol=1e-10)
+
+
+def test_many_rows_with_gaps_are_left_out_in_part(monkeypatch):
+    """A part of the rows is tested; what is tested gives the numbers of the same rows."""
+    X = with_holes(rows_of(AutoRegressive(10, 0.8), 600), 0.1)[0]
+    estimator = MaskedRegression(0.1).fit(X)
+    whole = left_out(X, estimator)
+    monkeypatch.setattr(module, "CELLS", 1100)
+    some = left_out(X, estimator)
+    tested = some.tested
+    assert (whole.tested.all(), tested.sum()) == (True, 120)
+    np.testing.assert_array_equal(some.errors[tested], whole.errors[tested])
+    assert np.isnan(some.errors[~tested]).all()
+    for one, all_fits in zip(
+        learning_curve(X, estimator, some), learning_curve(X, estimator, whole), strict=True
+    ):
+        assert one.n_rows == all_fits.n_rows
+        assert one.unexplained == pytest.approx(all_fits.unexplained, rel=0.2)
+    found = collect_masked(table_of(X), estimator)
+    assert "left out, a tenth of all" in found["answer"][0]
+    assert found["columns"][0]["rmse"] == pytest.approx(some.rmse.min(), rel=0.2)
+
+
+def test_a_column_that_no_tested_row_observes_has_no_error(monkeypatch):
+    X = rows_of(AutoRegressive(6, 0.8), 200)
+    tested = np.random.default_rng(0).permutation(200) % 10 == 0
+    X[tested, 2] = np.nan
+    monkeypatch.setattr(module, "CELLS", 50)
+    found = collected(X, alpha=0.1)
+    assert found["columns"][-1]["column"] == "x2"
+    assert found["columns"][-1]["explained"] is None
+    assert "–" in render_masked(found)
 
 
 def test_rows_with_gaps_learn_too(holed):
@@ -184,8 +237,8 @@ def test_unrelated_columns_have_no_structure(rng):
     assert found["spectrum"]["above"] == 0
     assert not any(row["predicted"] for row in found["columns"][2:])
     chosen = collected(rng.normal(size=(300, 8)))
-    assert "do not predict" in chosen["answer"][0]
-    assert "within chance" in chosen["learning"]["verdict"]
+    assert "do not clearly predict" in chosen["answer"][0]
+    assert "no better than means do" in chosen["learning"]["verdict"]
 
 
 def test_spikes_are_counted():
@@ -288,6 +341,32 @@ def test_filled_table_keeps_everything_else(tmp_path, ending):
     assert read["n"].dtype == np.int64
 
 
+@pytest.mark.parametrize("index", [None, "key", ""])
+def test_filled_nullable_columns_are_read_back(tmp_path, rng, index):
+    """What pandas wrote of the types of columns holds no more once they are filled."""
+    data = pd.DataFrame({"a": rng.normal(size=30), "b": rng.normal(size=30)})
+    data["n"] = pd.array([pd.NA, *range(29)], dtype="Int64")
+    data["f"] = pd.array([True, pd.NA, *[False, True] * 14], dtype="boolean")
+    data["left"] = pd.array([1, pd.NA, *range(28)], dtype="Int64")
+    data["when"] = pd.date_range("2020-01-01", periods=30, tz="UTC")
+    if index is not None:
+        data.index = pd.Index([f"r{i}" for i in range(30)], name=index or None)
+    path, target = tmp_path / "p.parquet", tmp_path / "o.parquet"
+    data.to_parquet(path)
+    table = numeric_columns(path, ["left", "when", *([index] if index else [])])
+    filled = MaskedRegression(0.1).fit(table).impute(table)
+    target.write_bytes(filled_table(path, filled, ".parquet"))
+    read = pd.read_parquet(target)
+    assert read.columns.tolist() == data.columns.tolist()
+    assert read[["n", "f"]].dtypes.tolist() == [np.float64, np.float64]
+    assert read["n"].notna().all()
+    assert read["left"].dtype == "Int64"
+    assert read["left"].tolist() == data["left"].tolist()
+    assert read["when"].tolist() == data["when"].tolist()
+    if index:
+        assert read.index.equals(data.index)
+
+
 # The page ---------------------------------------------------------------------------------------
 
 
@@ -322,6 +401,45 @@ def test_page_shows_and_carries_the_run(run):
     assert "url(" not in body
     assert "default-src 'none'" in body
     assert not re.search(r"\b(nan|inf|None)\b", body.split("</style>")[1])
+
+
+def test_two_rows_give_a_page_without_curves(rng):
+    found = collected(rng.normal(size=(2, 3)))
+    page = render_masked(found)
+    assert (found["path"], found["spectrum"], found["learning"]) == (None, None, None)
+    assert charts(found) == {}
+    assert "larger than unrelated" not in page
+    titles = [one["title"] for one in found["diagnostics"]]
+    assert "Only 2 rows" in titles
+    assert not any("worse than by their mean" in title for title in titles)
+
+
+def test_page_says_what_filled_cells_rest_on(run, holed):
+    page = render_masked(holed)
+    assert "missing at random" in without_scripts(page).split('id="columns"')[0]
+    assert any("missing at random" in one["title"] for one in holed["diagnostics"])
+    assert "missing at random" not in render_masked(run)
+
+
+def test_one_missing_cell_is_one_row_and_one_column(run):
+    X = rows_of(AutoRegressive(5, 0.8), 40)
+    X[3, 2] = np.nan
+    assert "1 row has at least one, in 1 column." in render_masked(collected(X))
+
+
+def test_marked_errors_lie_within_the_axes(run):
+    path = {"alphas": [0.01, 1.0, 3.0], "train": [0.1, 1.0, 1.0], "loo": [9.0, 8.0, 5.0]}
+    spec = charts({"path": path | {"alpha": 1.0}})["path"]
+    curves = next(one for one in spec["layer"] if "data" not in one)
+    (marker,) = spec["datasets"]["marker"]
+    assert marker["error"] <= curves["encoding"]["y"]["scale"]["domain"][1]
+
+
+def test_a_penalty_for_each_column_is_told_as_a_range(rng):
+    X = np.column_stack([rows_of(AutoRegressive(4, 0.9), 120), rng.normal(size=120)])
+    found = collected(X, alpha_per_target=True)
+    assert found["answer"][1].startswith("Penalties are ")
+    assert "Penalties from" in render_masked(found)
 
 
 def test_hostile_texts_are_escaped():

@@ -17,6 +17,7 @@ _WHERE = {
     "LogisticHead": "foretell.heads",
     "LossModel": "foretell.models",
     "Mask": "foretell.data.augmentations",
+    "MaskedImputer": "foretell.estimators",
     "MaskedRegression": "foretell.estimators",
     "Noise": "foretell.data.augmentations",
     "Orthogonal": "foretell.symmetry",
@@ -43,6 +44,7 @@ __all__ = [
     "LogisticHead",
     "LossModel",
     "Mask",
+    "MaskedImputer",
     "MaskedRegression",
     "Noise",
     "Orthogonal",
@@ -62,7 +64,12 @@ __all__ = [
 if TYPE_CHECKING:
     from foretell.data.augmentations import Compose, Crop, Mask, Noise
     from foretell.data.views import PairSource
-    from foretell.estimators import MaskedRegression, TwoStageClassifier, TwoStageRegressor
+    from foretell.estimators import (
+        MaskedImputer,
+        MaskedRegression,
+        TwoStageClassifier,
+        TwoStageRegressor,
+    )
     from foretell.heads import LinearHead, LogisticHead
     from foretell.inference.asymptotics import asymptotics
     from foretell.inference.limit import Asymptotics

@@ -35,6 +35,8 @@ def masked() -> None:
 @click.argument("table", type=click.Path(path_type=Path))
 @click.option("--alpha", default="loo", show_default=True,
               help="Penalty: loo, gcv or a number.")  # fmt: skip
+@click.option("--alpha-per-target", is_flag=True,
+              help="A penalty for each column; for complete tables.")  # fmt: skip
 @click.option("--drop", multiple=True, help="Column to leave out; repeat for several.")
 @click.option("--no-standardize", is_flag=True, help="Use the columns in their own units.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="HTML report to write.")
@@ -45,6 +47,7 @@ def masked() -> None:
 def fit(
     table: Path,
     alpha: str,
+    alpha_per_target: bool,
     drop: tuple[str, ...],
     no_standardize: bool,
     output: Path | None,
@@ -54,8 +57,12 @@ def fit(
     """Predict every column of TABLE (CSV, Parquet, Arrow) from the others; fill missing cells.
 
     Numeric and boolean columns are used as they are; others have to be left out with --drop, and
-    stay as they are in the filled table.
+    stay as they are in the filled table. Filled integer and true/false columns come back as numbers
+    with fractions. Filled values hold if cells are missing at random, and vary less than the true
+    ones.
     """
+    if alpha_per_target:
+        refuse("--alpha-per-target", {"--imputed": imputed is not None})
     rule: Any = alpha if alpha in ("loo", "gcv") else penalty(alpha, "loo, gcv")
     outputs = given({"--output": output, "--imputed": imputed, "--json": json_path}, source=table)
     if imputed is not None and imputed.suffix.lower() not in TABLES:
@@ -70,7 +77,9 @@ def fit(
         advance("fit")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ForetellWarning)
-            estimator = MaskedRegression(rule, standardize=not no_standardize).fit(frame)
+            estimator = MaskedRegression(
+                rule, alpha_per_target=alpha_per_target, standardize=not no_standardize
+            ).fit(frame)
         warned = [str(one.message) for one in caught]
         run = collect_masked(frame, estimator, name=table.name, warned=warned, advance=advance)
         advance("write")
@@ -277,11 +286,16 @@ def _columns(run: Mapping[str, Any]) -> list[str]:
     wide = max(20, min(40, max(len(row["column"]) for row in rows)))
     lines = [f"  {'column':<{wide}}{'error (rms)':>14}{'explained':>12}{'missing':>10}"]
     lines += [
-        f"  {row['column'][:wide]:<{wide}}{row['rmse']:>14.4g}{row['explained']:>12.3f}"
-        f"{row['missing']:>10,}"
+        f"  {row['column'][:wide]:<{wide}}{_cell(row['rmse'], '.4g'):>14}"
+        f"{_cell(row['explained'], '.3f'):>12}{row['missing']:>10,}"
         for row in rows[:SHOWN]
     ]
     return [*lines, f"  … and {len(rows) - SHOWN} more"] if len(rows) > SHOWN else lines
+
+
+def _cell(value: float | None, form: str) -> str:
+    text = "–" if value is None else format(value, form)
+    return text if text.strip("-0.") else text.lstrip("-")
 
 
 def _findings(run: Mapping[str, Any]) -> list[str]:

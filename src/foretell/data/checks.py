@@ -139,7 +139,7 @@ def _check_ranges(X: NDArray[Any], names: Sequence[str] | None, where: str) -> N
         values = {label(names, j): f"{bad[j]} of {N} rows, first row {first[j]}" for j in columns}
         raise InputError(
             f"Input {where} contains {kinds}. {reasons(values)}; rows and columns count from 0. "
-            f"Fill them in, remove these rows, or {leave_out(names, columns)}"
+            f"{_cure(names, columns, missing=count['NaN'].any())}"
         )
     largest = np.maximum(np.abs(low), np.abs(high)) if N else np.zeros(d)
     if (large := np.flatnonzero(largest > LARGEST)).size:
@@ -148,6 +148,17 @@ def _check_ranges(X: NDArray[Any], names: Sequence[str] | None, where: str) -> N
             f"numbers in {where} are so large that their squares overflow (beyond {LARGEST:g}): "
             f"{reasons(values)}; rescale these columns"
         )
+
+
+def _cure(names: Sequence[str] | None, columns: Any, *, missing: Any) -> str:
+    """What to do about missing or infinite numbers in these columns."""
+    if not missing:
+        return f"Fill them in, remove these rows, or {leave_out(names, columns)}"
+    return (
+        "Fill them in (MaskedImputer().fit_transform(X); on the command line foretell masked fit "
+        "t.csv --drop y --imputed f.csv, y the target; intervals then take filled cells as "
+        f"observed), remove these rows, or {leave_out(names, columns)}"
+    )
 
 
 def integer_refusal(values: Iterable[Any]) -> str:

@@ -111,7 +111,12 @@ class IncompleteFit:
         rows = Rows.of((X - center) / self.scale, ~np.isnan(X), weights)
         at = Moments(np.zeros(len(self.mean)), self.covariance)
         errors = left_out_errors(
-            rows, at, self.alpha, self.total_weight, pair_loss(rows), center=self.centered
+            rows,
+            at,
+            self.alpha,
+            self.total_weight,
+            self.total_weight / self.pair_weight,
+            center=self.centered,
         )
         return np.where(rows.observed, errors * self.scale, np.nan)
 
@@ -370,12 +375,16 @@ def _mean_and_scale(
 
 def _warn(run: Run, tol: float) -> None:
     share = 1.0 - float(run.rows.weights @ run.rows.observed.mean(axis=1)) / run.rows.total
-    gain = run.objective[-1] - run.objective[-2] if len(run.objective) > 1 else np.nan
+    moved = "were filled only once"
+    if np.isfinite(run.change) and len(run.objective) > 1:
+        gain = run.objective[-1] - run.objective[-2]
+        moved = (
+            f"still moved by {run.change:.2g} of their conditional standard deviations (tolerance "
+            f"{tol:g}; the log-likelihood gained {gain:.2g} a row)"
+        )
     warnings.warn(
-        f"imputed cells still moved by {run.change:.2g} of their conditional standard deviations "
-        f"in the last of {run.n_steps} EM steps (tolerance {tol:g}; the log-likelihood gained "
-        f"{gain:.2g} a row); {share:.0%} of the cells are missing and the penalty is "
-        f"{run.alpha:.2g}: raise max_iter, tol or the penalty",
+        f"after {run.n_steps} EM steps imputed cells {moved}; {share:.0%} of the cells are missing "
+        f"and the penalty is {run.alpha:.2g}: raise max_iter, tol or the penalty",
         ForetellWarning,
         stacklevel=3,
     )

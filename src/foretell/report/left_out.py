@@ -15,16 +15,21 @@ from foretell.errors import ForetellWarning
 FOLDS = 10  # where cells are missing
 PARTS = (2, 4, 8)  # that the rows are divided into
 LEAST = 8  # rows of the smallest part
+CELLS = 100_000  # that are left out where cells are missing, if there are as many
+FITS = 2  # to parts of the rows where there are more
 
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """Errors in rows that were left out, beside the deviations from the mean.
+    """Errors in rows that were left out, beside the deviations from the mean without them.
 
     Attributes
     ----------
     errors, deviations
-        In the units of the columns, shape (n, d); NaN where a cell is missing.
+        In the units of the columns, shape (n, d); NaN where a cell is missing, or its row was not
+        left out.
+    deviation
+        Standard deviation of each column, shape (d,).
     weights
         What squares of each column count, one over its variance if columns are standardized,
         shape (d,).
@@ -32,7 +37,13 @@ class LeftOut:
 
     errors: Array
     deviations: Array
+    deviation: Array
     weights: Array
+
+    @property
+    def tested(self) -> Any:
+        """Which rows were left out, shape (n,)."""
+        return ~np.isnan(self.deviations).all(axis=1)
 
     @property
     def total(self) -> float:
@@ -46,23 +57,27 @@ class LeftOut:
 
     @property
     def unexplained(self) -> float:
-        """Share of the variance that is not explained, all columns together."""
+        """Error as a share of that of the means, all columns together."""
         return float(self.by_row.sum()) / self.total
 
     @property
-    def rmse(self) -> Array:
-        """Root mean squared error of each column, shape (d,)."""
-        return np.asarray(np.sqrt(np.nanmean(self.errors**2, axis=0)))
+    def unexplained_se(self) -> float:
+        """Standard error of this share, from its spread over rows."""
+        spread = np.nansum(self.deviations**2 * self.weights, axis=1)
+        excess = self.by_row - self.unexplained * spread
+        return float(np.sqrt((excess**2).sum())) / self.total
 
     @property
-    def deviation(self) -> Array:
-        """Standard deviation of each column about the mean of the fit, shape (d,)."""
-        return np.asarray(np.sqrt(np.nanmean(self.deviations**2, axis=0)))
+    def rmse(self) -> Array:
+        """Root mean squared error of each column, NaN if none of its cells was left out, (d,)."""
+        count = (~np.isnan(self.errors)).sum(axis=0)
+        return np.sqrt(_over(np.nansum(self.errors**2, axis=0), count))
 
     @property
     def explained(self) -> Array:
-        """Share of the variance of each column, shape (d,)."""
-        return np.asarray(1.0 - (self.rmse / self.deviation) ** 2)
+        """By how much less than its mean each column is missed, as a share, shape (d,)."""
+        squares = np.nansum(self.deviations**2, axis=0)
+        return 1.0 - _over(np.nansum(self.errors**2, axis=0), squares)
 
     @property
     def explained_se(self) -> Array:
@@ -75,7 +90,7 @@ class LeftOut:
         share = 1.0 - self.explained
         excess = self.errors**2 - share * self.deviations**2
         total = np.nansum(self.deviations**2, axis=0)
-        return np.asarray(np.sqrt(np.nansum(excess**2, axis=0)) / total)
+        return _over(np.sqrt(np.nansum(excess**2, axis=0)), total)
 
 
 @dataclass(frozen=True)
@@ -101,8 +116,8 @@ class Part:
 def left_out(X: Array, estimator: Any) -> LeftOut:
     """Errors in each cell from a fit without its row, or without its part of the rows.
 
-    Exact leave-one-out for complete rows; ten parts, each predicted from the others at the chosen
-    penalty, where cells are missing.
+    Exact leave-one-out for complete rows. Where cells are missing ten parts, each predicted from
+    the others at the chosen penalty; of many rows only the first parts, of 100,000 cells together.
 
     Parameters
     ----------
@@ -112,14 +127,20 @@ def left_out(X: Array, estimator: Any) -> LeftOut:
         A fitted ``MaskedRegression``.
     """
     weights = 1.0 / estimator.scale_**2
+    spread = X - estimator.mean_
+    deviation = np.sqrt(np.nanmean(spread**2, axis=0))
     if not np.isnan(X).any():
-        return LeftOut(estimator.fit_.loo_residuals(X, None), X - estimator.mean_, weights)
-    part = _parts(len(X), min(FOLDS, len(X)))
-    errors = np.empty(X.shape)
-    for k in np.unique(part):
-        inside = X[part == k]
-        errors[part == k] = inside - predict(X[part != k], inside, estimator, estimator.alpha_)
-    return LeftOut(errors, X - estimator.mean_, weights)
+        kept = 1.0 - bool(estimator.center) / len(X)
+        errors = estimator.fit_.loo_residuals(X, None)
+        return LeftOut(errors, spread / kept, deviation, weights)
+    count = min(FOLDS, len(X))
+    part = _parts(len(X), count)
+    errors, deviations = np.full(X.shape, np.nan), np.full(X.shape, np.nan)
+    for k in range(min(count, int(np.ceil(count * CELLS / X.size)))):
+        inside, others = X[part == k], X[part != k]
+        errors[part == k] = inside - predict(others, inside, estimator, estimator.alpha_)
+        deviations[part == k] = inside - _means(others, estimator)
+    return LeftOut(errors, deviations, deviation, weights)
 
 
 def learning_curve(
@@ -128,7 +149,8 @@ def learning_curve(
     """Errors of fits to an eighth, a quarter and half of the rows, tested on the others.
 
     The rows are divided into 8, 4 and 2 random parts; a fit to each, its penalty chosen in it, is
-    tested on all others. Gains are differences on the same rows.
+    tested on all others, as far as they were left out. Gains are differences on the same rows. Of
+    large tables with missing cells two parts are fitted.
 
     Parameters
     ----------
@@ -143,18 +165,21 @@ def learning_curve(
     """
     rows: list[Part] = []
     spread = np.nansum(found.deviations**2 * found.weights, axis=1)
-    after = found.by_row
+    after, tested = found.by_row, found.tested
     for count in PARTS:
         if len(X) // count < LEAST:
             break
         advance(f"fit to one in {count} rows")
-        part = _parts(len(X), count)
-        total = np.zeros(len(X))
-        for k in range(count):
-            rest = part != k
-            errors = X[rest] - predict(X[~rest], X[rest], estimator, estimator.alpha)
+        part = _parts(len(X), count, seed=count)
+        total, tests = np.zeros(len(X)), np.zeros(len(X))
+        for k in range(count if tested.all() else FITS):
+            rest = (part != k) & tested
+            if not rest.any():
+                continue
+            errors = X[rest] - predict(X[part == k], X[rest], estimator, estimator.alpha)
             total[rest] += np.nansum(errors**2 * found.weights, axis=1)
-        before = total / (count - 1)
+            tests += rest
+        before = total / np.maximum(tests, 1)
         gain = float((before - after).sum()) / found.total
         excess = before - after - gain * spread
         rows.append(
@@ -191,8 +216,7 @@ def predict(train: Array, test: Array, estimator: Any, alpha: Any) -> Array:
     from sklearn.base import clone
 
     seen = ~np.isnan(train)
-    counts = np.maximum(seen.sum(axis=0), 1)
-    mean = np.where(seen, train, 0.0).sum(axis=0) / counts * bool(estimator.center)
+    mean = _means(train, estimator)
     low = np.where(seen, train, np.inf).min(axis=0)
     varies = np.where(seen, train, -np.inf).max(axis=0) > low
     out = np.tile(mean, (len(test), 1))
@@ -207,6 +231,20 @@ def predict(train: Array, test: Array, estimator: Any, alpha: Any) -> Array:
     return out
 
 
-def _parts(n: int, count: int) -> Array:
+def _over(sums: Array, totals: Array) -> Array:
+    """Ratios, NaN where the total is zero."""
+    out = np.full(len(sums), np.nan)
+    np.divide(sums, totals, out=out, where=totals > 0)
+    return out
+
+
+def _means(X: Array, estimator: Any) -> Array:
+    """Means of observed cells, zeros if the estimator does not center, shape (d,)."""
+    seen = ~np.isnan(X)
+    counts = np.maximum(seen.sum(axis=0), 1)
+    return np.asarray(np.where(seen, X, 0.0).sum(axis=0) / counts * bool(estimator.center))
+
+
+def _parts(n: int, count: int, seed: int = 0) -> Array:
     """Number of the part of each row, parts as equal as can be, shape (n,)."""
-    return np.random.default_rng(0).permutation(n) % count
+    return np.random.default_rng(seed).permutation(n) % count

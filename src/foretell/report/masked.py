@@ -21,6 +21,7 @@ CLEAR = 2.0  # standard errors
 MOST_COLUMNS = 2000  # of a spectrum
 MOST_DRAWN = 500  # columns up to which independent ones are drawn, and eigenvalues shown
 NAMED, LONG = 4, 40  # columns in the answer, and letters of each
+FEW = 10  # rows below which there is nothing to draw
 SMALL = 0.03  # gain, as a share of the error, that hardly helps
 
 
@@ -65,6 +66,9 @@ def collect_masked(
     advance("leave out rows")
     found = left_out(X, estimator)
     parts = learning_curve(X, estimator, found, advance=advance)
+    how = "left out one by one"
+    if not complete:
+        how = "left out a tenth at a time" if found.tested.all() else "left out, a tenth of all"
     advance("spectrum")
     columns = _columns(table.columns, found, missing)
     findings = [
@@ -79,6 +83,8 @@ def collect_masked(
         "model": {
             "name": "MaskedRegression",
             "alpha": np.max(estimator.alpha_),
+            "least_alpha": np.min(estimator.alpha_),
+            "per_target": np.ndim(estimator.alpha_) > 0,
             "infinite": bool(np.isinf(estimator.alpha_).any()),
             "rule": _rule(estimator, complete),
             "standardize": bool(estimator.standardize),
@@ -91,12 +97,13 @@ def collect_masked(
         },
         "explained": {
             "left_out": 1.0 - found.unexplained,
+            "se": found.unexplained_se,
             "in_fit": estimator.score(frame),
-            "how": "left out one by one" if complete else "left out a tenth at a time",
+            "how": how,
         },
         "columns": columns,
-        "path": _path(estimator) if complete else None,
-        "spectrum": _spectrum(estimator, len(X)),
+        "path": _path(estimator) if complete and len(X) >= FEW else None,
+        "spectrum": _spectrum(estimator, len(X)) if len(X) >= FEW else None,
         "learning": _learning(parts, found, len(X) if complete else len(X) - len(X) // FOLDS),
         "diagnostics": findings,
     }
@@ -116,23 +123,23 @@ def _columns(names: Sequence[str], found: LeftOut, missing: Array) -> list[dict[
             "rmse": rmse,
             "explained": explained,
             "se": se,
-            "predicted": explained > CLEAR * se,
+            "predicted": bool(explained > CLEAR * se),
         }
         for name, count, deviation, rmse, explained, se in zip(
             names, missing.sum(axis=0), found.deviation, found.rmse, found.explained,
             found.explained_se, strict=True,
         )
     ]  # fmt: skip
-    return sorted(rows, key=lambda row: -row["explained"])
+    return sorted(rows, key=lambda row: -np.nan_to_num(row["explained"], nan=-np.inf))
 
 
 def _path(estimator: Any) -> dict[str, Any] | None:
-    """Errors along finite penalties, in shares of the error of the means."""
+    """Errors along finite penalties, in shares of the left-out error of the means."""
     path = estimator.path_
     keep = np.isfinite(path.alphas)
     if keep.sum() < 2:
         return None
-    unit = estimator.fit_.size / len(estimator.mean_)
+    unit = float(np.mean(estimator.fit_.mean_error / estimator.scale_**2))
     series = {"train": path.train, "loo": path.loo, "gcv": path.gcv, "egcv": path.egcv}
     return {
         "alphas": path.alphas[keep],
@@ -177,11 +184,16 @@ def _learning(parts: Sequence[Part], found: LeftOut, n_rows: int) -> dict[str, A
     rows.append({"n_rows": n_rows, "unexplained": found.unexplained})
     for row, part in zip(rows[1:], parts, strict=True):
         row |= {"gain": part.gain, "gain_se": part.gain_se}
-    return {"rows": rows, "verdict": _verdict(rows[-1], parts[-1])}
+    return {"rows": rows, "verdict": _verdict(rows[-1], parts[-1], found)}
 
 
-def _verdict(full: dict[str, Any], half: Part) -> str:
+def _verdict(full: dict[str, Any], half: Part, found: LeftOut) -> str:
     """What the last doubling of the rows says about the next, and no more."""
+    if found.unexplained > 1 - CLEAR * found.unexplained_se:
+        return (
+            f"With all {full['n_rows']:,} rows the other columns predict no better than means do. "
+            "Whether they would with more rows is not known."
+        )
     change = (
         f"the unexplained share from {half.unexplained:.3g} with {half.n_rows:,} rows to "
         f"{full['unexplained']:.3g} with {full['n_rows']:,}"
@@ -207,8 +219,8 @@ def _answer(run: dict[str, Any]) -> list[str]:
     first = (
         f"The other columns explain {_percent(share)} of the variance of a column, in rows "
         f"{run['explained']['how']}."
-        if share > 0
-        else "The other columns do not predict a column any better than its mean does."
+        if share > CLEAR * run["explained"]["se"]
+        else "The other columns do not clearly predict a column better than its mean does."
     )
     if cells:
         share = _percent(run["missing"]["share"])
@@ -218,8 +230,10 @@ def _answer(run: dict[str, Any]) -> list[str]:
             else f" The missing cell ({share}) is filled."
         )
     alpha = run["model"]["alpha"]
-    penalty = "infinite" if np.isinf(alpha) else f"{alpha:.3g}"
-    second = f"The penalty is {penalty}, {run['model']['rule']}. "
+    second = f"The penalty is {_penalty(alpha)}, {run['model']['rule']}. "
+    if run["model"]["per_target"]:
+        least = _penalty(run["model"]["least_alpha"])
+        second = f"Penalties are {least} to {_penalty(alpha)}, {run['model']['rule']}. "
     if not poor:
         second += "Every column is predicted better than by its mean."
     elif len(poor) == len(run["columns"]):
@@ -229,6 +243,10 @@ def _answer(run: dict[str, Any]) -> list[str]:
         more = f" and {len(poor) - NAMED} more" if len(poor) > NAMED else ""
         second += f"Nothing clearly predicts {', '.join(named)}{more}."
     return [first, second]
+
+
+def _penalty(alpha: float) -> str:
+    return "infinite" if np.isinf(alpha) else f"{alpha:.3g}"
 
 
 def _rule(estimator: Any, complete: bool) -> str:
@@ -258,12 +276,15 @@ def _provenance(run: dict[str, Any]) -> list[dict[str, str]]:
         if exact
         else f"Rows are divided at random into {FOLDS} parts; the observed cells of each are "
         "predicted from the other observed cells of their row by a fit to the other parts, at "
-        "the chosen penalty.",
+        "the chosen penalty; of large tables only some parts are.",
         "Filled cells": "Conditional means given the observed cells of the row, for normal rows "
-        "whose covariance C + αI is of largest penalized likelihood (EM).",
-        "Errors along the penalty": "Means over columns in shares of the variance. GCV divides "
-        "the training error by the squared mean of one minus the leverages; eGCV weighs rows by "
-        "their squared length, and also holds for rows of very unequal length.",
+        "whose covariance C + αI is of largest penalized likelihood (EM). They hold if cells are "
+        "missing at random, and vary less than the true ones.",
+        "Shares explained": "One minus the squared error over that of the mean of the column, both "
+        "without the row that is predicted.",
+        "Errors along the penalty": "Means over columns, in shares of the left-out error of their "
+        "means. GCV divides the training error by the squared mean of one minus the leverages; "
+        "eGCV weighs rows by their squared length, and also holds for rows of very unequal length.",
         "Unrelated columns": "The limit law of the eigenvalues of A for unrelated columns of the "
         "same number, rows and penalty, and the largest eigenvalue of such columns, drawn from "
         "the normal law.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ SHOWN = 30  # columns in the first table
 LISTED = 500  # in the table of all
 CEILING = 1.6  # of the errors drawn, times that of the means
 FLOOR = -1.5  # of the eigenvalues drawn
+BREAKS = re.compile(r"([_.\-])(?=\w)")
 SERIES = ("train", "gcv", "egcv", "loo")
 
 
@@ -47,7 +49,7 @@ def render_masked(run: Mapping[str, Any]) -> str:
         "masked.html.j2",
         run,
         charts(run),
-        filters={"share": share},
+        filters={"share": share, "breakable": breakable},
         few=few,
         rows=rows[:LISTED],
         n_columns=len(rows),
@@ -68,6 +70,19 @@ def share(value: float | None) -> str:
     return f"{math.floor(1e4 * value) / 100:.2f}%"
 
 
+def breakable(name: Any) -> Any:
+    """A name that a browser may break after its punctuation, escaped.
+
+    Examples
+    --------
+    >>> print(breakable("mean_width<br>"))
+    mean_<wbr>width&lt;br&gt;
+    """
+    from markupsafe import Markup, escape
+
+    return Markup(BREAKS.sub("\\1<wbr>", str(escape(name))))
+
+
 def charts(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The Vega-Lite specifications of the charts that ``run`` has numbers for, data included."""
     specs: dict[str, dict[str, Any]] = json.loads(template("masked.json"))
@@ -85,7 +100,8 @@ def charts(run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         drawn["learning"]["encoding"]["x"]["axis"]["values"] = sizes
     if "path" in drawn:
         errors = [row["error"] for row in data["path"]["curves"]]
-        top = min(max(errors), CEILING)
+        marked = [row["error"] for row in data["path"]["marker"]]
+        top = max(min(max(errors), CEILING), *marked, 0.0)
         curves = next(one for one in drawn["path"]["layer"] if _source(one) is None)
         curves["encoding"]["y"]["scale"]["domain"] = [0, 1.03 * top]
     if "spectrum" in drawn:

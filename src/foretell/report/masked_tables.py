@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def numeric_columns(path: str | Path, drop: Iterable[str] = ()) -> Any:
 def filled_table(path: str | Path, filled: Any, ending: str) -> bytes:
     """The table of a file with its missing cells filled, as the content of a file.
 
-    Columns without missing cells, and those that were left out, stay as they are.
+    Columns without missing cells, and those that were left out, stay as they are; filled ones are
+    floating-point numbers, whatever they were.
 
     Parameters
     ----------
@@ -83,10 +85,12 @@ def filled_table(path: str | Path, filled: Any, ending: str) -> bytes:
     from pyarrow import csv, parquet
 
     table = read_table(path)
-    frame = as_frame(table)
+    frame, changed = as_frame(table), []
     for name in filled.column_names:
         if np.isnan(numbers_of(frame[name])).any():
             table = table.set_column(table.column_names.index(name), name, filled[name])
+            changed.append(name)
+    table = table.replace_schema_metadata(_metadata(table, changed))
     buffer = io.BytesIO()
     try:
         if ending == ".parquet":
@@ -98,3 +102,22 @@ def filled_table(path: str | Path, filled: Any, ending: str) -> bytes:
             f"the filled table cannot be written as {ending}: {error}; choose .parquet"
         ) from error
     return buffer.getvalue()
+
+
+def _metadata(table: Any, changed: Iterable[str]) -> dict[bytes, bytes] | None:
+    """What the schema says of its columns to pandas, those that changed now being floats."""
+    kept = dict(table.schema.metadata or {})
+    try:
+        said = json.loads(kept.pop(b"pandas"))
+        for one in said["columns"]:
+            if one["name"] in changed:
+                one |= {"pandas_type": "float64", "numpy_type": "float64", "metadata": None}
+        here = set(table.column_names)
+        index = [one for one in said["index_columns"] if isinstance(one, dict) or one in here]
+        columns = [one for one in said["columns"] if one.get("field_name", one["name"]) in here]
+    except (KeyError, TypeError, ValueError):
+        return kept or None
+    if len(index) < len(said["index_columns"]):  # row labels were left out: rows are counted
+        index = []
+    said |= {"columns": columns, "index_columns": index}
+    return kept | {b"pandas": json.dumps(said).encode()}
