@@ -1,10 +1,12 @@
-"""The command line: ``foretell report``, ``demo``, ``simulate``, ``masked``."""
+"""The command line: ``foretell report``, ``demo``, ``simulate``, ``masked``,
+``dynamics``."""
 
 from __future__ import annotations
 
 import click
 
 from foretell import __version__
+from foretell.cli.dynamics import dynamics
 from foretell.cli.masked import masked
 from foretell.cli.report import demo, report
 from foretell.cli.simulate import simulate
@@ -16,5 +18,5 @@ def main() -> None:
     """What pre-training buys, how sure we are, and what to collect next."""
 
 
-for command in (report, demo, simulate, masked):
+for command in (report, demo, simulate, masked, dynamics):
     main.add_command(command)

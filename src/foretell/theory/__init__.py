@@ -3,6 +3,7 @@
 from foretell.theory.bounds import ge_factor_rate, ge_mixture_rate, haochen_rate
 from foretell.theory.dependent_rows import Clustered, Serial
 from foretell.theory.factor_population import FactorPopulation
+from foretell.theory.factorization import FactorizationFlow
 from foretell.theory.limits import PopulationLimit, population_limit
 from foretell.theory.masked import (
     MaskedPopulation,
@@ -17,8 +18,8 @@ from foretell.theory.spectra import marchenko_pastur, masked_spectrum
 from foretell.theory.view_population import ViewPopulation
 
 __all__ = [
-    "Clustered", "FactorPopulation", "MaskedPopulation", "MixturePopulation", "Nodes",
-    "PopulationLimit", "Serial", "ViewPopulation", "compare", "ge_factor_rate", "ge_mixture_rate",
-    "haochen_rate", "marchenko_pastur", "masked_path", "masked_regression", "masked_spectrum",
-    "optimal_alpha", "population_limit",
+    "Clustered", "FactorPopulation", "FactorizationFlow", "MaskedPopulation", "MixturePopulation",
+    "Nodes", "PopulationLimit", "Serial", "ViewPopulation", "compare", "ge_factor_rate",
+    "ge_mixture_rate", "haochen_rate", "marchenko_pastur", "masked_path", "masked_regression",
+    "masked_spectrum", "optimal_alpha", "population_limit",
 ]  # fmt: skip
