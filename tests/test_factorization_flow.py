@@ -413,3 +413,17 @@ def test_bad_eigenpairs():
         Target.low_rank([1.0, 2.0], np.ones((3, 1)))
     with pytest.raises(InputError, match="at most"):
         Target.low_rank(np.ones(3), np.ones((2, 3)))
+
+
+def test_rounding_of_eigenvectors_does_not_leave_a_saddle():
+    """A start orthogonal to the computed leading eigenvector never learns it."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        d = int(rng.integers(3, 20))
+        M = rng.normal(size=(d, d))
+        target = Target.of(M + M.T)
+        G = rng.normal(size=(d - 1, int(rng.integers(1, d)))) * 10.0 ** rng.uniform(-3, 3)
+        flow = FactorizationFlow(M + M.T, target.vectors[:, 1:] @ G)
+        gap = target.eigenvalues[0] - target.eigenvalues[1]
+        P = flow.gram(60.0 / gap)
+        assert target.vectors[:, 0] @ P @ target.vectors[:, 0] < 1e-9

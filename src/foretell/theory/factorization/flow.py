@@ -12,11 +12,11 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import InputError
 from foretell.theory.factorization import cascade as cascades
+from foretell.theory.factorization import cascade_residuals, stability
 from foretell.theory.factorization import equilibria as equilibrium_sets
 from foretell.theory.factorization import lyapunov as lyapunovs
 from foretell.theory.factorization import rates as exponents
 from foretell.theory.factorization import saddle_times as saddles
-from foretell.theory.factorization import stability
 from foretell.theory.factorization.levels import check_start
 from foretell.theory.factorization.plane import Plane
 from foretell.theory.factorization.rotation import rotated
@@ -24,6 +24,7 @@ from foretell.theory.factorization.target import ROUNDING, Target
 
 if TYPE_CHECKING:
     from foretell.theory.factorization.cascade import Coordinates
+    from foretell.theory.factorization.cascade_residuals import Residuals
     from foretell.theory.factorization.equilibria import Equilibria
     from foretell.theory.factorization.lyapunov import Lyapunov
     from foretell.theory.factorization.rates import Rates
@@ -188,6 +189,17 @@ class FactorizationFlow:
             self.eigenvalues, self.coefficients, np.atleast_1d(self._check(times)), split=split
         )
 
+    def residuals(self, times: Any) -> Residuals:
+        """What is left of the three equations of the cascade, relative, shape (T,) each.
+
+        >>> flow = FactorizationFlow(np.diag([2.0, -1.0]), [[1.0], [1.0]])
+        >>> bool(flow.residuals([0.5, 1.0]).tilt.max() < 1e-12)
+        True
+        """
+        t = np.sort(np.atleast_1d(self._check(times)))
+        factors = np.concatenate([F for _, F in self._plane.factors(t)])
+        return cascade_residuals.residuals(self.coordinates(t), factors)
+
     def rates(self) -> Rates:
         """Asymptotic rates of P1, W and S for almost every start with k columns.
 
@@ -252,7 +264,8 @@ class FactorizationFlow:
     @cached_property
     def _plane(self) -> Plane:
         values, V, _ = self._frame
-        return Plane(values, V.T @ self.start, np.abs(V).T @ np.abs(self.start))
+        sizes = np.maximum(np.abs(V).T @ np.abs(self.start), np.linalg.norm(self.start, axis=0))
+        return Plane(values, V.T @ self.start, 2 * sizes)  # eigenvectors have errors of their own
 
     def _rotated(self, times: Array) -> Pieces:
         return rotated(self._plane, times)
