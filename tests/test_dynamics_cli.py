@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from foretell.cli import main
+from foretell.errors import InputError
 from foretell.plots.dynamics import (
     plot_landscape,
     plot_portrait,
@@ -66,6 +67,9 @@ def test_draws_what_is_asked_for(tmp_path):
         (["eigenvalues:3,1", "--rank", 1, "--until", -1, "--trajectories", "t.json"], "--until"),
         (["eigenvalues:3,1", "--rank", 1, "--trajectories", "t.gif"], "ends in"),
         (["eigenvalues:nan,1", "--rank", 1], "finite"),
+        (["eigenvalues:1e120,1", "--rank", 1], "other units"),
+        (["eigenvalues:2", "--rank", 1, "--portrait", "p.json"], "two directions"),
+        (["eigenvalues:3,1", "--rank", 1, "--seed", -1], "--seed"),
     ],
 )
 def test_bad_input_is_one_message(tmp_path, monkeypatch, arguments, text):
@@ -105,3 +109,11 @@ def test_landscape_has_one_minimum_without_escape():
     points = plot_landscape(FLOW)["layer"][0]["data"]["values"]
     assert len(points) == 4
     assert [p["kind"] for p in points if p["escapes"] == 0] == ["global minimum"]
+
+
+def test_charts_refuse_what_they_cannot_draw():
+    for times in (3.0, []):
+        with pytest.raises(InputError, match="at least two"):
+            plot_trajectories(FLOW, times)
+    many = FactorizationFlow(np.diag(np.arange(40.0, 0.0, -1.0)), np.eye(40))
+    assert "30 largest of 40" in plot_trajectories(many, [0.0, 1.0])["title"]["subtitle"]

@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import qr
 
 from foretell.errors import InputError
+from foretell.theory import FactorizationFlow
 from foretell.theory.factorization.equilibria import equilibria, equilibrium
 from foretell.theory.factorization.learning_order import learning_order
 from foretell.theory.factorization.levels import Levels
@@ -623,3 +624,12 @@ def test_first_equilibria_cost_nothing_in_large_problems():
     assert first[0].stable
     assert len(first[1].escape_rates) > 0
     assert np.all(np.diff([e.loss for e in first]) >= -1e-9)
+
+
+def test_a_large_start_makes_no_equilibria_of_its_own():
+    """Occupancies above the multiplicity of a level are no plateau."""
+    for seed in range(20):
+        start = np.random.default_rng(seed).normal(size=(5, 4))
+        found = FactorizationFlow(np.diag([1e3, 1.0, 0.0, 0.0, 0.0]), start).saddle_times()
+        assert all(plateau.loss >= 0 for plateau in found.plateaus)
+        assert all(len(set(p.equilibrium.indices)) <= 2 for p in found.plateaus)

@@ -427,3 +427,18 @@ def test_rounding_of_eigenvectors_does_not_leave_a_saddle():
         gap = target.eigenvalues[0] - target.eigenvalues[1]
         P = flow.gram(60.0 / gap)
         assert target.vectors[:, 0] @ P @ target.vectors[:, 0] < 1e-9
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 305, 414, 574, 593])
+def test_a_start_of_low_rank_stays_of_low_rank(seed):
+    """Rounding in the columns of A W is not amplified; the last four seeds cancel in A."""
+    rng = np.random.default_rng(seed)
+    d, r = int(rng.integers(4, 12)), int(rng.integers(1, 4))
+    k = min(d, r + int(rng.integers(1, 4)))
+    values = 0.4 * rng.normal(size=d)
+    V = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    A, W = rng.normal(size=(d, r)), np.linalg.qr(rng.normal(size=(k, k)))[0][:, :r].T
+    M = (V * values) @ V.T
+    M = (M + M.T) / 2
+    wide, narrow = (FactorizationFlow(M, start).gram(3000.0) for start in (A @ W, A))
+    np.testing.assert_allclose(wide, narrow, atol=1e-9)

@@ -26,7 +26,7 @@ SHOWN = 8  # equilibria
 @click.option("--size", type=float, default=0.01, show_default=True,
               help="Standard deviation of the entries of a random start.")  # fmt: skip
 @click.option("--until", type=float, help="Last time drawn; where all is learned without it.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--trajectories", type=click.Path(path_type=Path),
               help="Draw singular values over time: .svg, .png, .html or .json.")  # fmt: skip
 @click.option("--cascade", type=click.Path(path_type=Path),
@@ -151,7 +151,9 @@ def _rate(exponent: float, power: int) -> str:
     if math.isinf(exponent):
         return "is zero"
     factor = {0: "", 1: "t ", -1: "1/t "}[power]
-    return f"~ {factor}exp(-{exponent:.4g} t)" if exponent else f"~ {factor.strip() or 'constant'}"
+    if exponent:
+        return f"~ {factor}exp(-{exponent:.4g} t)"
+    return f"~ {factor.strip()}" if power else "settles inside an eigenspace (equal eigenvalues)"
 
 
 def _number(value: float) -> float | None:

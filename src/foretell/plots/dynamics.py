@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from foretell._types import Array
+from foretell.errors import InputError
 from foretell.plots.charts import LIMIT, SIMULATION, quantity, rows, write
 from foretell.plots.masked import titled
 from foretell.theory.factorization.cascade import schur_size
@@ -46,7 +48,7 @@ def plot_trajectories(flow: Any, times: Any, *, path: Path = None) -> dict[str, 
     >>> flow = FactorizationFlow(np.diag([3.0, 1.0, 0.0]), 0.01 * np.eye(3)[:, :2] + 0.001)
     >>> chart = plot_trajectories(flow, np.linspace(0.0, 8.0, 50))
     """
-    times = np.asarray(times, dtype=np.float64)
+    times = _checked(times)
     squares = flow.singular_values(times)[:, :MOST_CURVES] ** 2
     curves = [
         record | {"of": k + 1}
@@ -55,7 +57,7 @@ def plot_trajectories(flow: Any, times: Any, *, path: Path = None) -> dict[str, 
     ]
     learned = flow.saddle_times()
     within = [float(t) for t in learned.times if times.min() < t < times.max()]
-    levels = [float(v) for v in flow.target.eigenvalues[: flow.rank] if v > 0]
+    levels = [float(v) for v in flow.target.eigenvalues[: squares.shape[1]] if v > 0]
     x, y = quantity("t", "time t"), quantity("value", "squared singular values of X")
     layers = [
         _rules("value", levels, {"y": y}, LIMIT),
@@ -67,6 +69,8 @@ def plot_trajectories(flow: Any, times: Any, *, path: Path = None) -> dict[str, 
         },
     ]
     subtitle = "dashed: eigenvalues of the target; grey: when a direction is half learned"
+    if flow.rank > MOST_CURVES:
+        subtitle += f"; the {MOST_CURVES} largest of {flow.rank}"
     return _chart("Directions are learned one after the other", subtitle, layers, path)
 
 
@@ -85,7 +89,7 @@ def plot_schur(flow: Any, times: Any, *, path: Path = None) -> dict[str, Any]:
     path
         The file to write.
     """
-    times = np.asarray(times, dtype=np.float64)
+    times = _checked(times)
     found, begun = flow.coordinates(times), flow.coordinates(0.0)
     missing = found.leading @ found.deviation * found.growth  # no difference of close numbers
     series = {
@@ -144,6 +148,8 @@ def plot_portrait(
     """
     rng = np.random.default_rng(random_state)
     found = Target.of(target)
+    if len(found.eigenvalues) < 2:
+        raise InputError("a portrait has two directions; the target has one eigenvalue")
     flow = FactorizationFlow(found, np.eye(found.d)[:, :rank])
     leading = found.vectors[:, :2]
     largest = float(np.abs(found.eigenvalues).max())
@@ -225,8 +231,15 @@ def plot_landscape(flow: Any, *, max_count: int = 200, path: Path = None) -> dic
         },
     }  # fmt: skip
     return _chart(
-        "Equilibria", "one minimum, and saddles that are left the faster the higher", [layer], path
+        "Equilibria", "loss, directions of escape and the fastest of their rates", [layer], path
     )
+
+
+def _checked(times: Any) -> Array:
+    found = np.asarray(times, dtype=np.float64)
+    if found.ndim != 1 or len(found) < 2:
+        raise InputError(f"times to draw have shape (T,), at least two; found {found.shape}")
+    return found
 
 
 def _rules(field: str, values: list[float], encoding: dict[str, Any], color: str) -> dict[str, Any]:

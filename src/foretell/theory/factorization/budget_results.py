@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from foretell._types import Array
 from foretell.data.frames import to_frame
 from foretell.inference.risklaw import RiskLaw
@@ -61,11 +63,18 @@ class TrainingWorth:
         """In words, one line."""
         if self.gain <= 0:
             return f"training from t = {self.time:g} to {2 * self.time:g} gains nothing"
-        return (
-            f"training from t = {self.time:g} to {2 * self.time:g} gains {self.gain:.3g}, as do "
-            f"{self.pairs_factor:.3g} times the pairs, {self.labels_factor:.3g} times the labels, "
-            f"or {self.both_factor:.3g} times both"
-        )
+        text = f"training from t = {self.time:g} to {2 * self.time:g} gains {self.gain:.3g}"
+        factors = {
+            "pairs": self.pairs_factor, "labels": self.labels_factor, "both": self.both_factor
+        }  # fmt: skip
+        enough = [
+            f"{factor:.3g} times {'both' if what == 'both' else f'the {what}'}"
+            for what, factor in factors.items()
+            if np.isfinite(factor)
+        ]
+        if not enough:
+            return f"{text}, more than any number of pairs and labels would"
+        return f"{text}, as do {' or '.join(enough)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +119,11 @@ class BudgetCurve:
 
     def summary(self) -> str:
         """A table in plain text."""
+        finite = np.isfinite(self.exponent)
+        falls = f"falls as exp(-{self.exponent:.4g} t)" if finite else "costs nothing"
         lines = [
             f"Excess risk, m = {self.n_unlabeled:g} pairs, n = {self.n_labeled:g} labels; "
-            f"unfinished training falls as exp(-{self.exponent:.4g} t)",
+            f"unfinished training {falls}",
             f"{'time':>10} {'training':>12} {'pairs':>12} {'labels':>12} {'total':>12}",
         ]
         rows = zip(

@@ -82,10 +82,11 @@ class EarlyStopping:
     def summary(self) -> str:
         """The answer in words."""
         verb = "helps" if self.helps else "does not help beyond noise"
+        side = "below" if self.gain >= 0 else "above"
         return (
             f"m = {self.n_unlabeled}, n = {self.n_labeled}, {len(self.risks)} replicates: stopping "
-            f"early {verb}; at t = {self.best_time:.4g} the risk is {self.gain:.4g} ± "
-            f"{self.gain_se:.2g} below the {self.risk_at_end:.4g} at the end"
+            f"early {verb}; at t = {self.best_time:.4g} the risk is {abs(self.gain):.4g} ± "
+            f"{self.gain_se:.2g} {side} the {self.risk_at_end:.4g} at the end"
         )
 
     @property

@@ -66,8 +66,9 @@ class FactorizationFlow:
     Notes
     -----
     ``times``, in all methods, is one number or shape (T,), in any order, finite and not negative;
-    one number drops the leading axis of the answer. One eigendecomposition, O(d^3), then O(d k^2)
-    a time in the eigenbasis, and O(d^2 k) to leave it: O(d p k) with p eigenpairs.
+    one number drops the leading axis of the answer, but not of ``coordinates`` and ``lyapunov``.
+    One eigendecomposition, O(d^3), then O(d k^2) a time in the eigenbasis, and O(d^2 k) to leave
+    it: O(d p k) with p eigenpairs.
 
     Examples
     --------

@@ -195,7 +195,8 @@ class Plane:
             multipliers[rows, j], sizes[rows, j] = m, noise[:, c] / np.abs(left[p, c])
             rows, columns = np.delete(rows, p), np.delete(columns, c)
             step = np.delete(m, p)[:, None] * np.delete(left[p], c)
-            noise = np.delete(np.delete(noise, p, 0), c, 1) + np.abs(step)
+            carried = np.abs(np.delete(m, p))[:, None] * np.delete(noise[p], c)
+            noise = np.delete(np.delete(noise, p, 0), c, 1) + np.abs(step) + carried
             left = np.delete(np.delete(left, p, 0), c, 1) - step
             left[np.abs(left) <= self._tolerance * noise] = 0.0
         return multipliers, sizes, pivots

@@ -151,7 +151,7 @@ def saddle_times(
     times = _grid(levels, changes)
     filled = occupancy(times)
     learned, lost = _crossings(levels, times, filled, occupancy)
-    plateaus = _plateaus(times, filled, occupancy, X0.shape[1], closeness)
+    plateaus = _plateaus(levels, times, filled, occupancy, X0.shape[1], closeness)
     return SaddleTimes(
         values, learned, lost, predicted,
         tuple(Plateau(a, b, Equilibrium(levels, X0.shape[1], m)) for a, b, m in plateaus),
@@ -233,11 +233,12 @@ def _bisect(false: Array, true: Array, holds: Callable[[Array], Array]) -> Array
 
 
 def _plateaus(
-    times: Array, filled: Array, occupancy: Diagonals, k: int, closeness: float
+    levels: Levels, times: Array, filled: Array, occupancy: Diagonals, k: int, closeness: float
 ) -> list[tuple[float, float, tuple[int, ...]]]:
     """Start, stop and occupancies of the intervals near whole numbers."""
     whole = np.rint(filled)
-    near = (np.abs(filled - whole) <= closeness).all(axis=1) & (whole.sum(axis=1) <= k)
+    possible = (whole <= levels.sizes).all(axis=1) & (whole.sum(axis=1) <= k)
+    near = (np.abs(filled - whole) <= closeness).all(axis=1) & possible
     change = np.append(True, (whole[1:] != whole[:-1]).any(axis=1) | (near[1:] != near[:-1]))
     first = np.flatnonzero(change)
     last = np.append(first[1:], len(times)) - 1

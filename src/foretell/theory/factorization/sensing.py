@@ -181,7 +181,8 @@ class MatrixSensing:
         start
             X0, shape (d, k). Small (1e-2 and less) for solutions of low rank with k above r.
         times
-            Ascending, from 0, shape (T,).
+            Ascending, from 0, shape (T,). Late times are slow: the steps are explicit, so that
+            their number grows in proportion to time (some seconds a 10,000 time units at d = 8).
 
         Raises
         ------

@@ -10,6 +10,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import InputError
 
+LARGEST = 1e80  # of the numbers in a target
 ROUNDING = float(np.finfo(np.float64).eps)
 
 
@@ -54,7 +55,7 @@ class Target:
         M = _real("target", target)
         if M.ndim != 2 or M.shape[0] != M.shape[1] or not M.size:
             raise InputError(f"target has shape (d, d); found {M.shape}")
-        largest, gap = np.abs(M).max(), np.abs(M - M.T).max()
+        largest, gap = _in_range("target", M), np.abs(M - M.T).max()
         if gap > 1e-10 * largest:
             raise InputError(
                 f"target is symmetric; found entries {gap:.3g} apart from their mirror images "
@@ -95,6 +96,7 @@ class Target:
                 f"vectors are orthonormal; found inner products {error:.3g} off; take the Q of "
                 "their QR decomposition, or the vectors of an eigensolver"
             )
+        _in_range("eigenvalues", values)
         order = np.argsort(-values, kind="stable")
         return cls(values[order], np.ascontiguousarray(V[:, order]))
 
@@ -144,3 +146,14 @@ def _real(name: str, values: Any) -> Array:
         count = int((~np.isfinite(found)).sum())
         raise InputError(f"{name} has {count} entries that are not finite; drop or repair them")
     return found.astype(np.float64)
+
+
+def _in_range(name: str, values: Array) -> float:
+    """The largest absolute value, zero or of a size whose squares can be added up."""
+    largest = float(np.abs(values).max())
+    if largest and not 1 / LARGEST <= largest <= LARGEST:
+        raise InputError(
+            f"{name} has numbers of size {largest:.3g}; expected {1 / LARGEST:g} to {LARGEST:g}; "
+            "choose other units"
+        )
+    return largest

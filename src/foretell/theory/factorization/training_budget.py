@@ -190,8 +190,8 @@ class TrainingBudget(SpectralTraining):
     def worth(self, t: float, n_unlabeled: float, n_labeled: float) -> TrainingWorth:
         """How much more data lowers the mean risk as much as training twice as long."""
         m, n = check_sizes(n_unlabeled, n_labeled)
-        if not (np.isfinite(t) and t > 0):
-            raise InputError(f"the time is above 0; found {t}")
+        if np.ndim(t) or not (np.isfinite(t) and t > 0):
+            raise InputError(f"the time is one number above 0; found {t}")
         parts = self.statistical(m, n, t)
         gain = float(self.total(t, m, n) - self.total(2 * t, m, n))
         both = float(parts.total)
@@ -204,8 +204,8 @@ class TrainingBudget(SpectralTraining):
         """All parts along times, shape (T,), as a table."""
         m, n = check_sizes(n_unlabeled, n_labeled)
         t = checked_times(times)
-        if t.ndim != 1:
-            raise InputError(f"times have shape (T,); found {t.shape}")
+        if t.ndim != 1 or not t.size:
+            raise InputError(f"times have shape (T,), at least one; found {t.shape}")
         parts = self.statistical(m, n, t)
         return BudgetCurve(
             t, self.optimization(t), parts.unlabeled, parts.labeled, m, n, self.exponent
