@@ -20,7 +20,7 @@ import numpy as np
 from foretell.theory import FactorizationFlow
 from foretell.theory.factorization import Target
 
-SMALLEST = 1e-6
+SMALLEST = 1e-5
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
