@@ -78,8 +78,9 @@ class FactorizationFlow:
 
     References
     ----------
-    .. [1] Mohammadi, Tinati, Tu, Soltanolkotabi & Jovanović (2024). On the convergence of
-       gradient flow for symmetric low-rank matrix factorization. arXiv 2411.15972.
+    .. [1] Mohammadi, Tinati, Tu, Soltanolkotabi & Jovanović (2024). Stability
+       properties of gradient flow dynamics for the symmetric low-rank matrix factorization
+       problem. arXiv 2411.15972.
     """
 
     target: Any
