@@ -19,6 +19,28 @@ from foretell.errors import InputError
 CONTAINERS = ("default", "pandas", "polars")
 
 
+def match_columns(estimator: Any, names: list[str] | None, count: int, *, reset: bool) -> None:
+    """Remember the columns of a fit, or refuse others; names are None for arrays.
+
+    Raises
+    ------
+    InputError
+        If names or their number are not those of the fit.
+    """
+    if reset:
+        if names is not None:
+            estimator.feature_names_in_ = np.array(names, dtype=object)
+        estimator.n_features_in_ = count
+        return
+    if names is not None and hasattr(estimator, "feature_names_in_"):
+        compare_names(names, list(estimator.feature_names_in_))
+    if count != estimator.n_features_in_:
+        raise InputError(
+            f"X has {count} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input; give the columns of the fit"
+        )
+
+
 class ColumnEstimator(Parameters):
     """Names of columns, rows with missing cells, and answers in the container asked for."""
 
@@ -96,19 +118,9 @@ class ColumnEstimator(Parameters):
             self.__dict__.pop("feature_names_in_", None)
         if is_frame(X):
             rows, names = _of_frame(X)
-            if reset:
-                self.feature_names_in_ = np.array(names, dtype=object)
-            elif hasattr(self, "feature_names_in_"):
-                compare_names(names, list(self.feature_names_in_))
         else:
-            rows = self._of_array(X, reset=reset)
-        if reset:
-            self.n_features_in_ = rows.shape[1]
-        elif rows.shape[1] != self.n_features_in_:
-            raise InputError(
-                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input; give the columns of the fit"
-            )
+            rows, names = self._of_array(X, reset=reset), None
+        match_columns(self, names, rows.shape[1], reset=reset)
         return rows
 
     def _of_array(self, X: Any, *, reset: bool) -> Array:

@@ -329,11 +329,14 @@ class MaskedRegression(ColumnEstimator):
             raise InputError(
                 "features of stage 1 need one penalty for all columns; found alpha_per_target=True"
             )
-        fit = fit_masked(
-            source.observed, alpha=alpha, alphas=alphas, standardize=standardize, center=center
-        )
+        rows = source.observed
+        if self.alpha in RULES:
+            chosen = fit_masked(
+                rows, alpha=alpha, alphas=alphas, standardize=standardize, center=center
+            )
+            alpha = chosen.alpha
         return MaskedEncoder.fit(
-            source.observed, float(fit.alpha), rank=self.rank, features=self.features,
+            rows, float(alpha), rank=self.rank, features=self.features,
             standardize=standardize, center=center, max_rank=max_rank, penalty_rule=self._rule(),
         )  # fmt: skip
 

@@ -23,10 +23,11 @@ from foretell.base import (
 )
 from foretell.data.checks import check_columns, check_values
 from foretell.data.frames import backend_of, to_frame
-from foretell.data.inputs import check_cells, compare_names, weights_of
+from foretell.data.inputs import check_cells, weights_of
 from foretell.data.sources import Source
 from foretell.data.tables import design_matrix, is_frame
 from foretell.errors import InputError
+from foretell.estimators.columns import match_columns
 from foretell.estimators.samples import dependence_of, pretraining_source, rows_of
 from foretell.inference.asymptotics import asymptotics
 from foretell.inference.dependence import units_of
@@ -42,6 +43,7 @@ class TwoStage(Parameters):
     """Pre-training on all rows and a head on the labeled ones; base of the public estimators."""
 
     default_head: ClassVar[type]
+    n_features_in_: int
 
     def __init__(
         self,
@@ -280,19 +282,10 @@ class TwoStage(Parameters):
         if is_frame(X):
             rows, names = design_matrix(X)
             if reset:
-                self.feature_names_in_ = np.array(names, dtype=object)
                 self.backend_ = backend_of(X)
-            elif hasattr(self, "feature_names_in_"):
-                compare_names(names, list(self.feature_names_in_))
         else:
             rows, names = self._array(X, reset=reset), None
-        if reset:
-            self.n_features_in_ = rows.shape[1]
-        elif rows.shape[1] != self.n_features_in_:
-            raise InputError(
-                f"X has {rows.shape[1]} features, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} features as input; give the columns of the fit"
-            )
+        match_columns(self, names, rows.shape[1], reset=reset)
         return rows, names
 
     def _array(self, X: Any, *, reset: bool) -> Array:

@@ -15,6 +15,7 @@ from foretell.data.frames import to_frame
 from foretell.errors import InputError
 from foretell.simulation.fingerprint import describe, versions
 from foretell.simulation.pack import unused
+from foretell.simulation.result import told
 from foretell.simulation.study import Seed, check_size, state_of
 from foretell.simulation.threads import one_thread
 
@@ -103,13 +104,7 @@ class MaskedSimulation:
             f"{_cell(ratio, '.4f' if ratio < LARGE_RATIO else '.3g'):>11}"
             for name, mean, se, theory, ratio in zip(*self.table().values(), strict=True)
         ]
-        if self.failures:
-            index, error = next(iter(self.failures.items()))
-            lines.append(
-                f"{len(self.failures)} further replicates failed and are not in these numbers; "
-                f"the first, replicate {index}: {error}"
-            )
-        return "\n".join(lines)
+        return "\n".join([*lines, *told(self.failures)])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Every replicate over its theory, a row a number; written to ``path`` if there is one.

@@ -102,13 +102,7 @@ class Simulation:
             "{:>8.0%} {:>13.5g}{:>11.2g}{:>13.5g}{:>9.4f}{:>9.4f}".format(*row)
             for row in zip(*self.quantiles().values(), strict=True)
         ]
-        if self.failures:
-            index, error = next(iter(self.failures.items()))
-            lines.append(
-                f"{len(self.failures)} further replicates failed and are not in these numbers; "
-                f"the first, replicate {index}: {error}"
-            )
-        return "\n".join(lines)
+        return "\n".join([*lines, *told(self.failures)])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Density of simulation and limit, and their quantiles against each other.
@@ -138,6 +132,17 @@ class Simulation:
         if path is not None:
             write(chart, path)
         return chart
+
+
+def told(failures: Mapping[int, str]) -> list[str]:
+    """What a summary says of replicates that were skipped, nothing where none were."""
+    if not failures:
+        return []
+    index, error = next(iter(failures.items()))
+    return [
+        f"{len(failures)} further replicates failed and are not in these numbers; the first, "
+        f"replicate {index}: {error}"
+    ]
 
 
 def quantile_se(values: Array, levels: Array) -> Array:

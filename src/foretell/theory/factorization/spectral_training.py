@@ -22,34 +22,8 @@ OUTSIDE = 1e-10  # of the size of the target
 class SpectralTraining:
     r"""Features along gradient flow of the population's spectral loss, and heads on them.
 
-    The flow, its metric and its time are those of
+    The flow, its metric and its time, the parameters and what they raise are those of
     :class:`~foretell.theory.factorization.training_budget.TrainingBudget`.
-
-    Parameters
-    ----------
-    population
-        A :class:`ViewPopulation` with normal factors and numbers as targets, or
-        :class:`PairMoments` of normal pairs of any law.
-    rank
-        Number k of features, 1 to d; above the number of directions that views share the surplus
-        features are noise, see :meth:`statistical`.
-    start
-        :math:`\theta(0)`, shape (d, k); None: normal entries of variance ``scale``² / d.
-    scale
-        Size of the random start.
-    penalty
-        :math:`\alpha \ge 0` of a ridge head, which minimises half the mean squared error plus
-        :math:`\tfrac{\alpha}{2} \|w\|^2`; 0 for least squares.
-    random_state
-        Seed of the random start.
-
-    Raises
-    ------
-    InputError
-        If an argument is out of range or of a wrong shape.
-    IdentificationError
-        If correlations k and k + 1 are equal and not zero, or the start has no component on the
-        directions to be learned.
 
     Examples
     --------

@@ -67,11 +67,6 @@ class StableSet:
     def __bool__(self) -> bool:
         return self.inside
 
-    @property
-    def smallest_singular_value(self) -> float:
-        """Another name of ``distance``."""
-        return self.distance
-
     def __str__(self) -> str:
         if self.inside:
             return (
