@@ -765,3 +765,29 @@ def test_bad_paths_are_explained():
         masked_path([1.0, 2.0], 9, [[0.1], [0.2]])
     with pytest.raises(InputError, match="rank 3"):
         least_squares_errors(Spectrum.of([1.0, 2.0, 3.0]), 2)
+
+
+def test_corrections_of_the_next_order_are_those_of_samples():
+    """Two columns, a ridge: n times the relative error of the limit, to a few hundredths."""
+    n, alpha, draws = 100, 1.0, 1_000_000
+    covariance = np.array([[1.0, 0.8], [0.8, 1.0]])
+    rng = np.random.default_rng(0)
+    T = np.zeros((draws, 2, 2))  # Bartlett's factor of a Wishart matrix
+    T[:, 0, 0], T[:, 1, 1] = np.sqrt(rng.chisquare(n, draws)), np.sqrt(rng.chisquare(n - 1, draws))
+    T[:, 1, 0] = rng.normal(size=draws)
+    A = np.linalg.cholesky(covariance) @ T
+    C = A @ np.swapaxes(A, 1, 2) / n
+    b = C[:, 0, 1] / (C[:, 1, 1] + alpha)
+    errors = {
+        "test": 1.0 - 2 * b * 0.8 + b**2,
+        "train": C[:, 0, 0] - 2 * b * C[:, 0, 1] + b**2 * C[:, 1, 1],
+    }
+    spectrum, rows = Spectrum.of(covariance), RowScales.of(None)
+    pair = elliptical_ridges(spectrum.eigenvalues, spectrum.counts, n, np.array([alpha]), rows)
+    found = finite_size_corrections(Equivalent.at(spectrum, n, *pair, rows), n)
+    limit = masked_regression(covariance, n, alpha)
+    for (name, error), predicted in zip(errors.items(), found, strict=True):
+        level = getattr(limit, f"{name}_error")
+        excess = n * (error.mean() / level - 1)
+        se = n * error.std() / level / np.sqrt(draws)
+        assert abs(excess - n * predicted[0, 0]) < 4 * se + 1 / n, name
