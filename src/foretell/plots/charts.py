@@ -77,6 +77,29 @@ def rows(**columns: Array) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
+def titled(title: str, subtitle: str) -> dict[str, Any]:
+    """What all charts of this kind begin with."""
+    heading: dict[str, Any] = {"text": title, "anchor": "start"}
+    if subtitle:
+        heading["subtitle"] = subtitle
+    return {
+        "$schema": SCHEMA,
+        "title": heading,
+        "background": "white",
+        "config": {"axis": {"grid": False}, "view": {"stroke": None}},
+    }
+
+
+def layered(
+    title: str, subtitle: str, layers: list[Any], path: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """A chart of layers in the usual size, written to ``path`` if there is one."""
+    chart = titled(title, subtitle) | {"width": 520, "height": 320, "layer": layers}
+    if path is not None:
+        write(chart, path)
+    return chart
+
+
 def quantity(field: str, title: str | None = None) -> dict[str, Any]:
     """Encoding of a number on an axis that does not begin at zero."""
     scale = {"zero": False, "nice": False}

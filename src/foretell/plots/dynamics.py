@@ -13,8 +13,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
-from foretell.plots.charts import LIMIT, SIMULATION, quantity, rows, write
-from foretell.plots.masked import titled
+from foretell.plots.charts import LIMIT, SIMULATION, layered, quantity, rows
 from foretell.theory.factorization.cascade import schur_size
 from foretell.theory.factorization.flow import FactorizationFlow
 from foretell.theory.factorization.rates import schur_envelope
@@ -71,7 +70,7 @@ def plot_trajectories(flow: Any, times: Any, *, path: Path = None) -> dict[str, 
     subtitle = "dashed: eigenvalues of the target; grey: when a direction is half learned"
     if flow.rank > MOST_CURVES:
         subtitle += f"; the {MOST_CURVES} largest of {flow.rank}"
-    return _chart("Directions are learned one after the other", subtitle, layers, path)
+    return layered("Directions are learned one after the other", subtitle, layers, path)
 
 
 def plot_schur(flow: Any, times: Any, *, path: Path = None) -> dict[str, Any]:
@@ -125,7 +124,7 @@ def plot_schur(flow: Any, times: Any, *, path: Path = None) -> dict[str, Any]:
         },
     }  # fmt: skip
     subtitle = "spectral norm of S; Frobenius norms of W and of P1 less its limit"
-    return _chart("The cascade", subtitle, [layer], path)
+    return layered("The cascade", subtitle, [layer], path)
 
 
 def plot_portrait(
@@ -191,7 +190,7 @@ def plot_portrait(
             },
         },
     ]  # fmt: skip
-    return _chart(f"Phase portrait, rank {rank}", "", layers, path)
+    return layered(f"Phase portrait, rank {rank}", "", layers, path)
 
 
 def plot_landscape(flow: Any, *, max_count: int = 200, path: Path = None) -> dict[str, Any]:
@@ -230,7 +229,7 @@ def plot_landscape(flow: Any, *, max_count: int = 200, path: Path = None) -> dic
             "tooltip": [{"field": name} for name in ("learned", "loss", "escapes", "rate")],
         },
     }  # fmt: skip
-    return _chart(
+    return layered(
         "Equilibria", "loss, directions of escape and the fastest of their rates", [layer], path
     )
 
@@ -248,10 +247,3 @@ def _rules(field: str, values: list[float], encoding: dict[str, Any], color: str
         "mark": {"type": "rule", "strokeDash": [5, 4], "color": color},
         "encoding": encoding,
     }
-
-
-def _chart(title: str, subtitle: str, layers: list[Any], path: Path) -> dict[str, Any]:
-    chart = titled(title, subtitle) | {"width": 520, "height": 320, "layer": layers}
-    if path is not None:
-        write(chart, path)
-    return chart

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
-from foretell.plots.charts import LIMIT, SCHEMA, SIMULATION, quantity, rows
+from foretell.plots.charts import LIMIT, SIMULATION, quantity, rows, titled
 
 GREY = "#777777"
 MARGIN = 1.15  # beyond the first and last penalty
@@ -200,19 +200,6 @@ def replicates(
                 "encoding": {"x": quantity("ratio")},
             },
         ],
-    }
-
-
-def titled(title: str, subtitle: str) -> dict[str, Any]:
-    """What all charts of this kind begin with."""
-    heading: dict[str, Any] = {"text": title, "anchor": "start"}
-    if subtitle:
-        heading["subtitle"] = subtitle
-    return {
-        "$schema": SCHEMA,
-        "title": heading,
-        "background": "white",
-        "config": {"axis": {"grid": False}, "view": {"stroke": None}},
     }
 
 

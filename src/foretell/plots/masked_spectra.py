@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
-from foretell.plots.charts import LIMIT, SIMULATION, quantity, rows
-from foretell.plots.masked import titled
+from foretell.plots.charts import LIMIT, SIMULATION, quantity, rows, titled
 
 FAR = 12.0  # below which eigenvalues are drawn on a logarithmic axis
 PHASES = {
