@@ -1,9 +1,11 @@
-"""A square matrix from a file."""
+"""A square matrix from a file, dense or sparse."""
 
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,40 @@ def read_matrix(path: str | Path) -> Array:
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
         raise InputError(f"{path} holds an array of shape {matrix.shape}; expected a square matrix")
     return np.asarray(matrix)
+
+
+def read_weights(path: str | Path) -> Any:
+    """Square weights of a graph from ``.npz`` (SciPy's sparse format), ``.npy`` or ``.mtx``.
+
+    Raises
+    ------
+    InputError
+        If there is no such readable file or it holds no square matrix of numbers.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from scipy.sparse import eye_array, save_npz
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_npz(pathlib.Path(folder, "w.npz"), eye_array(3).tocsr())
+    ...     read_weights(pathlib.Path(folder, "w.npz")).shape
+    (3, 3)
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npy":
+        return read_matrix(path)
+    if not path.is_file():
+        raise InputError(f"there is no file {path} to read weights from")
+    from scipy.io import mmread
+    from scipy.sparse import load_npz
+
+    try:
+        matrix = mmread(path) if path.suffix.lower() == ".mtx" else load_npz(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as a sparse matrix: {error}") from error
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise InputError(f"{path} holds a matrix of shape {matrix.shape}; expected a square one")
+    return matrix
 
 
 def _parse(path: Path) -> Array:

@@ -266,7 +266,9 @@ def design_matrix(
     ([[1.0, 1.0], [2.0, 0.0], [3.0, 0.0]], ['a', 'b'])
     """
     frame = as_frame(frame)
-    names = _known(columns, frame.columns, "columns") if columns is not None else frame.columns
+    names = frame.columns
+    if columns is not None:
+        names = known_columns(columns, names, "columns")
     if bad := {repr(c): why for c in names if (why := refusal_of(frame[c]))}:
         raise InputError(
             f"{len(bad)} of {len(names)} columns cannot be used as numbers: {reasons(bad)}; "
@@ -430,11 +432,13 @@ def load(
     """
     is_path = isinstance(source, str | Path)
     frame = as_frame(read_table(source) if is_path else source)
-    drop = _known([drop] if isinstance(drop, str) else drop, frame.columns, "drop")
+    drop = known_columns([drop] if isinstance(drop, str) else drop, frame.columns, "drop")
     if str(target) in drop:
         raise InputError(f"{target!r} is both the target and in drop; take it out of one")
     features, y = split_target(frame, target)
-    kept = features.columns if columns is None else _known(columns, features.columns, "columns")
+    kept = features.columns
+    if columns is not None:
+        kept = known_columns(columns, kept, "columns")
     kept = [c for c in kept if c not in drop]
     if not kept:
         raise InputError(
@@ -463,7 +467,7 @@ def split_target(table: Any, target: str) -> tuple[Frame, Matrix]:
     (['a'], array([0.5, nan, 0.7]))
     """
     frame = as_frame(table)
-    (target,) = _known([target], frame.columns, "target")
+    (target,) = known_columns([target], frame.columns, "target")
     if why := refusal_of(frame[target]):
         raise InputError(
             f"the target {target!r} is not numeric: {why}; expected numbers, with missing cells in "
@@ -506,8 +510,14 @@ def count_labeled(y: ArrayLike) -> int:
     return int(np.count_nonzero(~np.isnan(np.asarray(y, dtype=np.float64))))
 
 
-def _known(wanted: Iterable[Any], columns: Sequence[str], argument: str) -> list[str]:
-    """The wanted names as strings, if all are columns and none comes twice."""
+def known_columns(wanted: Iterable[Any], columns: Sequence[str], argument: str) -> list[str]:
+    """The wanted names as strings, if all are columns and none comes twice.
+
+    Raises
+    ------
+    InputError
+        Naming the argument, what is unknown, and what is near.
+    """
     names = [str(c) for c in wanted]
     if unknown := [c for c in names if c not in columns]:
         raise InputError(
