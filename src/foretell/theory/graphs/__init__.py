@@ -1,0 +1,1 @@
+"""Positive-pair graphs: spectra, partitions, probes."""
