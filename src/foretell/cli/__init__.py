@@ -1,5 +1,5 @@
-"""The command line: ``foretell report``, ``demo``, ``simulate``, ``masked``,
-``dynamics``."""
+"""The command line: ``foretell report``, ``demo``, ``simulate``, ``masked``, ``dynamics``,
+``graph``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 
 from foretell import __version__
 from foretell.cli.dynamics import dynamics
+from foretell.cli.graph import graph
 from foretell.cli.masked import masked
 from foretell.cli.report import demo, report
 from foretell.cli.simulate import simulate
@@ -18,5 +19,5 @@ def main() -> None:
     """What pre-training buys, how sure we are, and what to collect next."""
 
 
-for command in (report, demo, simulate, masked, dynamics):
+for command in (report, demo, simulate, masked, dynamics, graph):
     main.add_command(command)

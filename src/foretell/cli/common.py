@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import click
 
-from foretell.errors import ForetellError, InputError
+from foretell.errors import ForetellError, ForetellWarning, InputError
 
 STEPS = 9  # of a report
 
@@ -46,6 +47,16 @@ def progress(total: int = STEPS) -> Iterator[Callable[[str], None]]:
             bar.update(task, description=step, advance=1, visible=time.monotonic() - started > 2)
 
         yield advance
+
+
+@contextmanager
+def warnings_told() -> Iterator[None]:
+    """Print foreseen warnings as one line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ForetellWarning)
+        yield
+    for text in dict.fromkeys(str(one.message) for one in caught):
+        click.echo(f"Warning: {text}", err=True)
 
 
 def rank_of(text: str) -> int | Literal["auto"]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from foretell.cli.common import Command, progress
+from foretell.cli.common import Command, progress, warnings_told
 from foretell.errors import ForetellWarning, InputError
 
 STEPS = 8  # of a fit
@@ -269,16 +268,6 @@ def tell(outputs: Mapping[str, Path]) -> None:
     """Name the files that were written."""
     for name, path in outputs.items():
         click.echo(f"{name.removeprefix('--')}: {path}")
-
-
-@contextmanager
-def warnings_told() -> Iterator[None]:
-    """Print foreseen warnings as one line each."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ForetellWarning)
-        yield
-    for text in dict.fromkeys(str(one.message) for one in caught):
-        click.echo(f"Warning: {text}", err=True)
 
 
 def _columns(run: Mapping[str, Any]) -> list[str]:

@@ -9,15 +9,16 @@ import numpy as np
 from foretell._types import Array
 from foretell.base import HeadFit
 from foretell.data.frames import backend_of
-from foretell.data.inputs import classes_of, weights_of
 from foretell.errors import InputError
+from foretell.estimators.classes import ClassTargets
 from foretell.estimators.two_stage import TwoStage
 from foretell.heads import LogisticHead
+from foretell.inference.accuracy import Hits
 from foretell.inference.predictions import Prediction, predict
 from foretell.inference.tangent import Labeled
 
 
-class TwoStageClassifier(TwoStage):
+class TwoStageClassifier(ClassTargets, TwoStage):
     r"""Classification on features learned from labeled and unlabeled rows, with honest errors.
 
     Rows whose class is missing (NaN, None) are unlabeled. The risk is the mean log-loss; its law
@@ -109,27 +110,6 @@ class TwoStageClassifier(TwoStage):
             index=X.index if backend_of(X) == "pandas" else None,
         )
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of rows with a class whose most probable class is the right one."""
-        predicted = self.predict(X)
-        weights = weights_of(sample_weight, len(predicted))
-        codes, found = classes_of(y, len(predicted))
-        known = ~np.isnan(codes)
-        if not known.any():
-            raise InputError(f"none of the {len(codes)} rows to score has a class")
-        hit = found[codes[known].astype(int)] == predicted[known]
-        return float(np.average(hit, weights=None if weights is None else weights[known]))
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(poor_score=True),
-            input_tags=InputTags(),
-        )
-
     @property
     def _logit_map(self) -> Array:
         """Logits are outputs times its transpose, shape (K, k)."""
@@ -137,6 +117,16 @@ class TwoStageClassifier(TwoStage):
 
         k = len(self.classes_)
         return np.array([[0.0], [1.0]]) if k == 2 else contrasts(k)
+
+    def _left_out_hits(self) -> Hits:
+        limit = self._limit()
+        if limit.hits is None:
+            raise InputError(
+                "rows that depend on each other (groups, lags) cannot be left out one by one; give "
+                "a test sample, accuracy(X, y, groups=...), or leave out whole clusters by "
+                "probe_accuracy(est.encode(X), y, groups=...)"
+            )
+        return limit.hits
 
     def _fit_head(self, head: Any, labeled: Labeled) -> HeadFit:
         try:
@@ -146,28 +136,6 @@ class TwoStageClassifier(TwoStage):
                 raise
             named = ", ".join(f"{j} is {name!s}" for j, name in enumerate(self.classes_))
             raise InputError(f"{error} (classes are numbered: {named})") from error
-
-    def _targets(self, y: Any, n_rows: int) -> Array:
-        codes, self.classes_ = classes_of(y, n_rows)
-        if len(self.classes_) == 1:
-            raise InputError(
-                f"the labeled rows have one class only ({str(self.classes_[0])!r}), so there is "
-                "nothing to tell apart: the number of classes has to be at least 2, found 1 class; "
-                "label rows of another class"
-            )
-        return codes
-
-    def _head_targets(self, target: Array) -> Array:
-        return target.astype(np.int64)
-
-    def _check_targets(self, y: Array) -> None:
-        present = np.unique(y)
-        if len(present) < len(self.classes_):
-            absent = [str(c) for j, c in enumerate(self.classes_) if j not in present]
-            raise InputError(
-                f"no labeled row with positive weight has class {', '.join(absent)}; label some, "
-                "or drop the class"
-            )
 
     def _output_names(self) -> list[str]:
         k = len(self.classes_)

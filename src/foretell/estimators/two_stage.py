@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
-from inspect import Parameter, signature
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from foretell._parameters import Parameters
 from foretell._types import Array
-from foretell.base import (
-    Finding,
-    Head,
-    HeadFit,
-    PretrainingEstimator,
-    PretrainingModel,
-    pretrain,
-    pretraining_method,
-)
-from foretell.data.checks import check_columns, check_values
-from foretell.data.frames import backend_of, to_frame
-from foretell.data.inputs import check_cells, weights_of
-from foretell.data.sources import Source
-from foretell.data.tables import design_matrix, is_frame
+from foretell.base import Finding, Head, HeadFit, PretrainingEstimator, PretrainingModel
+from foretell.data.frames import to_frame
 from foretell.errors import InputError
-from foretell.estimators.columns import match_columns
-from foretell.estimators.samples import dependence_of, pretraining_source, rows_of
+from foretell.estimators.pretrained import Pretrained, check_model
+from foretell.estimators.samples import dependence_of
 from foretell.inference.asymptotics import asymptotics
-from foretell.inference.dependence import units_of
 from foretell.inference.diagnostics import findings
 from foretell.inference.limit import Asymptotics
 from foretell.inference.risklaw import RiskLaw
@@ -39,11 +23,10 @@ from foretell.inference.tangent import Labeled, Tangent, tangent_of
 from foretell.models import FactorModel
 
 
-class TwoStage(Parameters):
+class TwoStage(Pretrained):
     """Pre-training on all rows and a head on the labeled ones; base of the public estimators."""
 
     default_head: ClassVar[type]
-    n_features_in_: int
 
     def __init__(
         self,
@@ -109,74 +92,27 @@ class TwoStage(Parameters):
             own.
         """
         self.__dict__.pop("asymptotics_", None)
-        rows, names = self._rows(X, reset=True)
-        target = self._targets(y, len(rows))
-        weights = weights_of(sample_weight, len(rows))
-        view = None if X_view is None else self._second_view(X_view, rows)
-        clusters = None if groups is None else np.asarray(groups)
-        if clusters is not None:
-            units_of(clusters, len(rows))
-        if weights is not None and (weights == 0).any():
-            keep = weights > 0
-            rows, target, weights = rows[keep], target[keep], weights[keep]
-            view = None if view is None else view[keep]
-            clusters = None if clusters is None else clusters[keep]
-        is_labeled = self._labeled_mask(target)
-        n = int(is_labeled.sum())
-        if n == 0:
-            raise InputError(
-                f"none of the {len(target)} rows has a target, so no head can be fitted; label at "
-                "least rank + 3 rows"
-            )
+        samples = self._samples(X, y, sample_weight, X_view, groups)
         model, head = self._stages()
-        further = X_unlabeled
-        if further is not None and not isinstance(further, Source):
-            further = self._rows(further, reset=False)[0]
-        own, source = pretraining_source(
-            model, rows, view, weights, is_labeled, further, pool=bool(self.pool)
-        )
-        labeled = Labeled(
-            rows[is_labeled],
-            self._head_targets(target[is_labeled]),
-            None if weights is None else weights[is_labeled],
-            rows_of(own, is_labeled) if self.pool and own.paired else None,
-            np.flatnonzero(is_labeled) if self.pool else None,
-        )
-        self._check_targets(labeled.y)
-        check_columns(source.observed.moments, names)
-        total = float(n) if labeled.weights is None else float(labeled.weights.sum())
-        self.standardized_ = bool(self.standardize)
-        if self.standardize == "auto":
-            self.standardized_ = is_frame(X) and getattr(model, "standardizes", True)
-        self.encoder_ = pretrain(
-            model,
-            source,
-            standardize=self.standardized_,
-            center=bool(head.intercept),
-            max_rank=max(1, int(total) // 5),
-        )
+        source, labeled = self._pretrain(
+            model, samples, X_unlabeled, pool=bool(self.pool), center=bool(head.intercept),
+            standardize=self.standardize,
+        )  # fmt: skip
+        head = self.head_ = self._with_penalty(head, labeled)
         self.head_fit_ = self._fit_head(head, labeled)
-        self.n_labeled_ = n
-        self.n_unlabeled_ = source.rows - n if self.pool else source.rows
         self._set_coefficients()
         if self.inference:
             self.asymptotics_ = asymptotics(
                 self.encoder_, head, self.head_fit_, source=source, labeled=labeled,
                 pool=bool(self.pool), shift=bool(self.domain_shift),
                 dependence=dependence_of(
-                    is_labeled, source.rows, pool=bool(self.pool), groups=clusters,
+                    samples.is_labeled, source.rows, pool=bool(self.pool), groups=samples.groups,
                     groups_unlabeled=groups_unlabeled, lags=self.lags,
                     n_coefficients=self.head_fit_.coef.shape[0] + int(head.intercept),
                 ),
                 random_state=self.random_state,
             )  # fmt: skip
         return self
-
-    def encode(self, X: Any) -> Array:
-        """Learned features of rows, shape (k, rank); identified up to a rotation."""
-        self._check_fitted("encoder_", "yet; call fit first")
-        rows, _ = self._rows(X, reset=False)
-        return self.encoder_.encode(rows)
 
     def excess_risk(
         self, *, n_unlabeled: float | None = None, n_labeled: float | None = None
@@ -245,7 +181,14 @@ class TwoStage(Parameters):
     def diagnose(self) -> list[Finding]:
         """Findings about the fit, most serious first, each with what to do about it."""
         limit = self._limit()
-        return findings(self.encoder_, limit, self.feature_names_)
+        found = findings(self.encoder_, limit, self.feature_names_)
+        rule = getattr(self.head_, "penalty_rule", None)
+        if rule is not None:
+            found.append(Finding(
+                "ok", "The penalty was chosen on the labeled rows",
+                f"{self.head_.penalty:.3g}, {rule}; laws and errors take it as given",
+            ))  # fmt: skip
+        return found
 
     def summary(self) -> Summary:
         """Tables of the fit: stage split, naive beside two-stage errors, regime, findings."""
@@ -255,73 +198,11 @@ class TwoStage(Parameters):
             self._output_names(),
         )  # fmt: skip
 
-    @property
-    def feature_names_(self) -> list[str]:
-        """Names of the columns, ``x0, x1, …`` for arrays."""
-        self._check_fitted("encoder_", "yet; call fit first")
-        if hasattr(self, "feature_names_in_"):
-            return [str(name) for name in self.feature_names_in_]
-        return [f"x{j}" for j in range(self.n_features_in_)]
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "encoder_")
-
-    def _check_fitted(self, attribute: str, cure: str) -> None:
-        if not hasattr(self, attribute):
-            from sklearn.exceptions import NotFittedError
-
-            raise NotFittedError(f"This {type(self).__name__} instance is not fitted {cure}")
-
     def _limit(self) -> Asymptotics:
         self._check_fitted("encoder_", "yet; call fit first")
         self._check_fitted("asymptotics_", "for inference; fit it again with inference=True")
         limit: Asymptotics = self.asymptotics_
         return limit
-
-    def _rows(self, X: Any, *, reset: bool) -> tuple[Array, list[str] | None]:
-        if is_frame(X):
-            rows, names = design_matrix(X)
-            if reset:
-                self.backend_ = backend_of(X)
-        else:
-            rows, names = self._array(X, reset=reset), None
-        match_columns(self, names, rows.shape[1], reset=reset)
-        return rows, names
-
-    def _array(self, X: Any, *, reset: bool) -> Array:
-        """Rows of anything that is not a data frame."""
-        if reset:
-            self.backend_ = None
-            self.__dict__.pop("feature_names_in_", None)
-        elif hasattr(self, "feature_names_in_"):
-            warnings.warn(
-                f"X does not have valid feature names, but {type(self).__name__} was fitted with "
-                "feature names; give a data frame, or fit to an array",
-                UserWarning,
-                stacklevel=4,
-            )
-        plain = type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and X.size
-        if not plain:
-            from sklearn.utils import check_array
-
-            X = np.asarray(X) if isinstance(X, list | tuple) else X
-            if isinstance(X, np.ndarray) and X.ndim == 2:
-                check_cells(X)
-            X = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=self)
-        check_values(X, where="X")
-        return X
-
-    @abstractmethod
-    def _targets(self, y: Any, n_rows: int) -> Array:
-        """Targets of all rows, (N,) or (N, k), NaN where missing."""
-
-    @abstractmethod
-    def _head_targets(self, target: Array) -> Array:
-        """Targets of labeled rows as the head takes them."""
-
-    @abstractmethod
-    def _check_targets(self, y: Array) -> None:
-        """Refuse labels from which nothing can be learned."""
 
     @abstractmethod
     def _set_coefficients(self) -> None:
@@ -331,30 +212,13 @@ class TwoStage(Parameters):
     def _output_names(self) -> list[str]:
         """Names of the outputs of the head."""
 
-    def _labeled_mask(self, target: Array) -> Array:
-        missing = np.isnan(target)
-        if target.ndim == 1:
-            return np.asarray(~missing)
-        partly = missing.any(axis=1) & ~missing.all(axis=1)
-        if partly.any():
-            raise InputError(
-                f"{int(partly.sum())} rows have some of the {target.shape[1]} targets but not all, "
-                f"the first is row {int(np.flatnonzero(partly)[0])}; expected all or none: drop "
-                "these targets, or fit one estimator a target"
-            )
-        return np.asarray(~missing.any(axis=1))
-
     def _stages(self) -> tuple[Any, Any]:
-        for name, part in (("model", self.model), ("head", self.head)):
-            if part is not None and (isinstance(part, type) or not hasattr(part, "fit")):
-                raise InputError(
-                    f"{name} is {part!r}; expected an object such as FactorModel(rank=3) or "
-                    f"{self.default_head.__name__}(penalty=0.1), or None for the default"
-                )
-        if self.model is not None and not _takes_center(self.model):
+        if self.model is not None:
+            check_model(self.model)
+        if self.head is not None and (isinstance(self.head, type) or not hasattr(self.head, "fit")):
             raise InputError(
-                f"{type(self.model).__name__} is not a pre-training model of foretell; expected "
-                "e.g. FactorModel(rank=3), or FactorModel(start=...) with a fitted PCA"
+                f"head is {self.head!r}; expected an object such as "
+                f"{self.default_head.__name__}(penalty=0.1), or None for the default"
             )
         if self.head is not None and not hasattr(self.head, "quadratic"):
             raise InputError(
@@ -373,20 +237,19 @@ class TwoStage(Parameters):
             )
         return self.model_, self.head_
 
-    def _second_view(self, X_view: Any, rows: Array) -> Array:
-        view, _ = self._rows(X_view, reset=False)
-        if len(view) != len(rows):
-            raise InputError(
-                f"X has {len(rows)} rows and X_view {len(view)}; a pair is one row of each"
-            )
-        return view
+    def _with_penalty(self, head: Any, labeled: Labeled) -> Any:
+        """The head with its penalty as a number, chosen on the labeled rows if it is "auto"."""
+        if not isinstance(head.penalty, str):
+            return head
+        return head.resolved(self.encoder_.encode(labeled.X), labeled.y, labeled.weights)
 
     def _fit_head(self, head: Head, labeled: Labeled) -> HeadFit:
         n, r = len(labeled.y), self.encoder_.rank
-        if self.inference and n < r + 2 + head.intercept:
+        if self.inference and n < r + 2 + head.intercept and not head.penalty:
             raise InputError(
                 f"{n} labeled rows (n_samples = {n}) are too few for the rank: rank {r} needs at "
-                f"least {r + 2 + head.intercept}; label more rows or reduce the rank"
+                f"least {r + 2 + head.intercept}; label more rows, reduce the rank, or set a "
+                "penalty"
             )
         features = self.encoder_.encode(labeled.X)
         fit = head.fit(features, labeled.y, labeled.weights)
@@ -407,11 +270,6 @@ class TwoStage(Parameters):
         gamma = np.concatenate([self.head_fit_.intercept[None], slope]).T
         intercept, coef = self.encoder_.raw_coefficients(gamma)
         return np.asarray(intercept), np.asarray(coef)
-
-
-def _takes_center(model: Any) -> bool:
-    taken = signature(pretraining_method(model)).parameters.values()
-    return any(one.name == "center" or one.kind is Parameter.VAR_KEYWORD for one in taken)
 
 
 def _listed(sizes: float | Sequence[float]) -> list[Any]:

@@ -21,6 +21,7 @@ class LinearHead(RidgeHead):
     ----------
     penalty
         Ridge penalty :math:`\lambda \ge 0` on the coefficients; the intercepts are free.
+        ``"auto"`` lets the estimators choose it by cross-validation on the labeled rows.
     intercept
         Whether to fit the intercepts a.
     norm

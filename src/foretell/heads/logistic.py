@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import cho_factor, cho_solve
 
 from foretell._types import Array
 from foretell.base import HeadFit
@@ -28,6 +29,7 @@ class LogisticHead(RidgeHead):
     ----------
     penalty
         Ridge penalty :math:`\lambda \ge 0` on the coefficients; the intercepts are free.
+        ``"auto"`` lets the estimators choose it by cross-validation on the labeled rows.
     intercept
         Whether to fit the intercepts.
     norm
@@ -130,7 +132,7 @@ class LogisticHead(RidgeHead):
         tested = self.penalty > 0 or not q
         point = self._point(design, y, share, penalty, params)
         for _ in range(200):
-            flat, step = _newton(point, np.tile(scale, k))
+            flat, step = _newton(point, np.tile(scale, k), definite=self.penalty > 0)
             if not tested and flat < _FLAT:
                 _refuse_separation(design @ params, design / scale, y, n_classes)
                 tested = True
@@ -204,8 +206,18 @@ def _logits(outputs: Array) -> Array:
     return np.asarray(outputs @ _basis(outputs.shape[1]).T)
 
 
-def _newton(point: _Point, scale: Array) -> tuple[float, Array | None]:
-    """Smallest curvature in scaled parameters, and the Newton step if there is one."""
+def _newton(point: _Point, scale: Array, *, definite: bool) -> tuple[float, Array | None]:
+    """Smallest curvature in scaled parameters, and the Newton step if there is one.
+
+    Where a penalty makes the Hessian positive definite, Cholesky's factor, which takes a tenth of
+    the time, stands for a curvature of one.
+    """
+    if definite and len(scale):
+        try:
+            factor = cho_factor(point.hessian / np.outer(scale, scale), check_finite=False)
+            return 1.0, cho_solve(factor, point.gradient / scale, check_finite=False) / scale
+        except np.linalg.LinAlgError:
+            pass  # singular to rounding: the eigenvalues tell how far
     size, axes = np.linalg.eigh(point.hessian / np.outer(scale, scale))
     if not len(size):
         return 1.0, point.gradient

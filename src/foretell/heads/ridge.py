@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from foretell._parameters import Parameters
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.heads.penalty import choose_penalty
 
 
 class RidgeHead(Parameters):
@@ -17,7 +18,8 @@ class RidgeHead(Parameters):
     Parameters
     ----------
     penalty
-        Ridge penalty >= 0 on the coefficients; intercepts are free.
+        Ridge penalty >= 0 on the coefficients; intercepts are free. ``"auto"``: see
+        :meth:`resolved`.
     intercept
         Whether to fit intercepts.
     norm
@@ -29,10 +31,38 @@ class RidgeHead(Parameters):
     [0.0, 0.5, 0.5]
     """
 
-    def __init__(self, penalty: float = 0.0, *, intercept: bool = True, norm: str = "l2") -> None:
-        self.penalty = penalty
+    penalty_rule: str | None = None  # how an automatic penalty was chosen, in words
+    quadratic: ClassVar[bool]
+
+    def __init__(
+        self, penalty: float | str = 0.0, *, intercept: bool = True, norm: str = "l2"
+    ) -> None:
+        self.penalty: Any = penalty
         self.intercept = intercept
         self.norm = norm
+
+    def resolved(self, features: Array, y: Array, weights: Array | None = None) -> Self:
+        """The same head with ``penalty="auto"`` replaced by a number chosen on labeled rows.
+
+        The one of 13 penalties, 1e-5 to 10 times the mean variance of a feature, that minimises
+        the loss of rows left out by cross-validation (:mod:`foretell.heads.penalty`). Estimators
+        call this; laws and errors take the choice as given.
+
+        Raises
+        ------
+        InputError
+            If the labels are too few to leave any out.
+        """
+        if self.penalty != "auto":
+            self._check()
+            return self
+        self._check_norm()
+        value, rule = choose_penalty(
+            features, y, weights, intercept=self.intercept, classes=not self.quadratic
+        )
+        head = type(self)(value, intercept=self.intercept, norm=self.norm)
+        head.penalty_rule = rule
+        return head
 
     def penalty_matrix(self, size: int) -> Array:
         """Second derivative of the penalty in the parameters of one output, shape (q, q)."""
@@ -42,15 +72,25 @@ class RidgeHead(Parameters):
         return np.diag(diagonal)
 
     def _check(self) -> None:
+        self._check_norm()
+        penalty: Any = self.penalty
+        if isinstance(penalty, str) and penalty == "auto":
+            raise InputError(
+                "penalty='auto' is chosen on labeled rows: by the estimators, or by "
+                "head.resolved(features, y)"
+            )
+        if isinstance(penalty, str) or not 0 <= penalty < np.inf:
+            raise InputError(
+                f"penalty is a finite number >= 0; found {self.penalty!r}; set one, or 'auto'"
+            )
+
+    def _check_norm(self) -> None:
         if self.norm != "l2":
             raise InputError(
                 f"norm={self.norm!r} is refused: pre-training identifies the features up to a "
                 "rotation, and this penalty changes under rotation, so the predictor would "
                 "depend on an arbitrary choice of axes; use norm='l2' (ridge)"
             )
-        penalty: Any = self.penalty
-        if isinstance(penalty, str) or not 0 <= penalty < np.inf:
-            raise InputError(f"penalty is a finite number >= 0; found {self.penalty!r}")
 
     def _check_rows(self, n: int, r: int) -> None:
         q = r + self.intercept

@@ -12,6 +12,7 @@ from scipy.linalg import block_diag
 from foretell._types import Array
 from foretell.base import Head, HeadFit
 from foretell.data.sources import ArraySource, Source
+from foretell.inference.accuracy import Hits, count_hits
 from foretell.inference.bends import bent_response, implied_bend, mean_bend, third_order
 from foretell.inference.dependence import Dependence
 from foretell.inference.gradient_test import exact_test, gradient_test, outside_head
@@ -19,6 +20,7 @@ from foretell.inference.labeled_rows import (
     LabeledPoints,
     OwnInfluence,
     correct_classes,
+    left_out,
     loss_by_output,
     onto,
     stacked,
@@ -126,7 +128,10 @@ def asymptotics(
         head_gradient=-study.stationary, test=test, bias_unlabeled=bias_unlabeled,
         bias_labeled=bias_labeled, irreducible=np.nan, residual_variance=np.zeros(k),
         residual_df=n_df, pretraining_df=m_df,
-        accuracy=None if head.quadratic else sums.hits, classes=0 if head.quadratic else k + 1,
+        accuracy=None if head.quadratic else sums.hits.share,
+        classes=0 if head.quadratic else k + 1,
+        hits=None if head.quadratic or dependence is not None else sums.hits,
+        held_fixed=study.held_fixed,
     )  # fmt: skip
     if exact:
         risk = first.risk
@@ -147,7 +152,7 @@ class _Sums(NamedTuple):
 
     Of u over m rows (a mean); of the head's influence xi, of u with it, of the gradient's change
     and of that with u over n rows (sums); the optimism of the risk by output, the second-order
-    movement of the head, and the share of rows classified right when left out.
+    movement of the head, and which rows are classified right when left out.
     """
 
     unlabeled: Array
@@ -157,7 +162,7 @@ class _Sums(NamedTuple):
     gradient_shared: Array
     optimism: Array
     second_order: Array
-    hits: float
+    hits: Hits
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,11 @@ class _Study:
     def k(self) -> int:
         """Number of outputs."""
         return int(self.fit.coef.shape[1])
+
+    @property
+    def held_fixed(self) -> bool:
+        """Whether everything is conditional on the representation."""
+        return bool(getattr(self.encoder, "held_fixed", False))
 
     @property
     def power(self) -> float:
@@ -277,8 +287,9 @@ class _Study:
 
         unlabeled = np.zeros((P, P))
         moved_units = None if dependence is None else dependence.totals("pretraining", P)
-        own = OwnInfluence(self.labeled if self.pool else None, P)
-        for X, weights in self.source.chunks():
+        shares_rows = self.pool and not self.held_fixed
+        own = OwnInfluence(self.labeled if shares_rows else None, P)
+        for X, weights in () if self.held_fixed else self.source.chunks():
             u = influence(X, weights)
             own.keep(u)
             if moved_units is None:
@@ -289,14 +300,15 @@ class _Study:
         meat, shared = np.zeros((q, q)), np.zeros((P, q))
         gradient_meat, gradient_shared = np.zeros((P, P)), np.zeros((P, P))
         head_units = None if dependence is None else dependence.totals("labeled", q + P)
-        optimism, second_order, hits = np.zeros(self.k), np.zeros(q), 0.0
+        optimism, second_order = np.zeros(self.k), np.zeros(q)
+        hit: list[Array] = []
         for rows, (outputs, tau) in self.points.each():
             y, part = self.labeled.y[rows], share[rows]
             phi, slope = onto(tau, head_map), head.slope(outputs, y)
             root = phi if head.quadratic else curvature_roots(head, outputs) @ phi
+            scale = (n * part) ** self.power
             if not self.exact:
                 slope = studentized(slope, root, first.inverse, part, head, outputs)
-            scale = (n * part) ** self.power
             score = np.einsum("nk,nkq->nq", slope, phi) + self.stationary
             xi = -(scale[:, None] * score) @ first.inverse
             meat += xi.T @ xi
@@ -308,21 +320,26 @@ class _Study:
             if head_units is not None:
                 head_units.add(np.concatenate([xi, change], axis=1))
             gradient_meat += change.T @ change
-            if self.pool:
+            if shares_rows:
                 u = own.at(rows, influence)
                 shared += u.T @ xi
                 gradient_shared += change.T @ u
                 moved = moved + u * (n / m)
             step = np.einsum("nkp,np->nk", tau, moved)
             optimism -= scale @ (slope * step) / n
-            hits += float(part @ correct_classes(head, outputs - step / n, y))
+            if not head.quadratic:
+                without = left_out(head, outputs, y, phi, first.inverse, part, self.stationary)
+                if shares_rows:
+                    without = without - np.einsum("nkp,np->nk", tau, u) / m
+                hit.append(correct_classes(head, without, y))
         if moved_units is not None and head_units is not None:
             U, both = moved_units.blocks(), head_units.blocks()
             unlabeled, meat, shared = U.T @ U, both[:, :q].T @ both[:, :q], U.T @ both[:, :q]
             gradient_meat, gradient_shared = both[:, q:].T @ both[:, q:], both[:, q:].T @ U
+        seen = count_hits(np.concatenate(hit or [np.ones(n)]), self.labeled.weights)
         return _Sums(
             unlabeled / m, meat, shared, gradient_meat, gradient_shared, optimism, second_order,
-            hits,
+            seen,
         )  # fmt: skip
 
     def bias(

@@ -80,17 +80,24 @@ def loss_by_output(head: Head, outputs: Array, y: Array) -> Array:
 
 
 def studentized(
-    slope: Array, root: Array, inverse: Array, share: Array, head: Head, outputs: Array
+    slope: Array,
+    root: Array,
+    inverse: Array,
+    share: Array,
+    head: Head,
+    outputs: Array,
+    *,
+    power: float = 0.5,
 ) -> Array:
-    """Slopes divided by the square root of one minus the leverage (HC2)."""
+    """Slopes divided by a power of one minus the leverage: 1/2 is HC2, 1 a row left out."""
     if root.shape[1] == 1:
         phi = root[:, 0]
         leverage = share * np.einsum("nq,nq->n", phi @ inverse, phi)
-        return np.asarray(slope / np.sqrt(1.0 - np.minimum(leverage, 0.999))[:, None])
+        return np.asarray(slope / ((1.0 - np.minimum(leverage, 0.999)) ** power)[:, None])
     hat = share[:, None, None] * (root @ inverse @ np.swapaxes(root, 1, 2))
     size, axes = np.linalg.eigh(hat)
     back = np.swapaxes(axes, 1, 2)
-    stretch = axes / np.sqrt(1.0 - np.minimum(size, 0.999))[:, None, :] @ back
+    stretch = axes / ((1.0 - np.minimum(size, 0.999)) ** power)[:, None, :] @ back
     if head.quadratic:
         return np.asarray(np.einsum("nab,nb->na", stretch, slope))
     # Leverage is symmetric in units of the square root of the curvature of the loss. A row whose
@@ -101,6 +108,47 @@ def studentized(
     units[sure], stretch[sure] = np.eye(units.shape[1]), np.eye(units.shape[1])
     whitened = np.linalg.solve(np.swapaxes(units, 1, 2), slope[:, :, None])
     return np.asarray((np.swapaxes(units, 1, 2) @ (stretch @ whitened))[:, :, 0])
+
+
+def left_out(
+    head: Head,
+    outputs: Array,
+    y: Array,
+    phi: Array,
+    inverse: Array,
+    share: Array,
+    stationary: Array,
+) -> Array:
+    r"""Outputs (n, k) of rows for a head that is fitted without them, by one Newton step.
+
+    With :math:`h_i` the second derivative of the loss, :math:`M_i = v_i \phi_i H^{-1}
+    \phi_i^\top`, :math:`v` the shares of the rows and :math:`s` the pull of the penalty,
+
+    .. math:: o_i + M_i (I - h_i M_i)^{-1} \ell'_i + v_i \phi_i H^{-1} s,
+
+    exact for squared errors but for the last term, which is first order.
+
+    Parameters
+    ----------
+    head, outputs, y
+        The head, outputs of rows (n, k) and their targets.
+    phi, inverse
+        Derivative of the outputs in the head's parameters, (n, k, q), and :math:`H^{-1}`, (q, q).
+    share
+        Weights that sum to one over all rows, (n,).
+    stationary
+        Derivative of the penalty at the fit, (q,).
+
+    References
+    ----------
+    .. [1] Rad & Maleki (2020). A scalable estimate of the out-of-sample prediction error via
+       approximate leave-one-out cross-validation. JRSS B 82. Equation 5.
+    """
+    root = phi if head.quadratic else curvature_roots(head, outputs) @ phi
+    slope = head.slope(outputs, y)
+    slope = studentized(slope, root, inverse, share, head, outputs, power=1.0)
+    xi = (np.einsum("nk,nkq->nq", slope, phi) + stationary) @ inverse
+    return np.asarray(outputs + share[:, None] * np.einsum("nkq,nq->nk", phi, xi))
 
 
 def correct_classes(head: Any, outputs: Array, y: Array) -> Array:

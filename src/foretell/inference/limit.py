@@ -26,6 +26,7 @@ from scipy.linalg import block_diag
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.inference.accuracy import Hits
 from foretell.inference.gradient_test import GradientTest
 from foretell.inference.risklaw import RiskLaw
 
@@ -87,6 +88,12 @@ class Asymptotics:
         influence; None for regression.
     classes
         Number of classes, zero for regression.
+    hits
+        What an interval of the accuracy needs; None for regression and for rows that depend on
+        each other.
+    held_fixed
+        Whether stage 1 is held fixed, as it is for networks: all of the above is conditional on
+        the representation, and ``n_unlabeled`` cannot be varied.
     """
 
     n_unlabeled: int
@@ -109,11 +116,27 @@ class Asymptotics:
     pretraining_df: float
     accuracy: float | None = None
     classes: int = 0
+    hits: Hits | None = None
+    held_fixed: bool = False
 
     def stage_sizes(
         self, n_unlabeled: float | None = None, n_labeled: float | None = None
     ) -> tuple[float, float]:
-        """Rows m of pre-training and n of the head; None keeps the number of the fit."""
+        """Rows m of pre-training and n of the head; None keeps the number of the fit.
+
+        Raises
+        ------
+        InputError
+            If a number is not positive, or ``n_unlabeled`` is another than that of the fit while
+            stage 1 is held fixed.
+        """
+        if self.held_fixed and n_unlabeled is not None and n_unlabeled != self.n_unlabeled:
+            raise InputError(
+                f"this law is conditional on a trained network, and no number of unlabeled rows "
+                f"changes it; found n_unlabeled={n_unlabeled:g}, expected {self.n_unlabeled:,}, "
+                "that of the fit: leave it out, and train again on as many rows to see what they "
+                "bring"
+            )
         nu = self.n_unlabeled if n_unlabeled is None else n_unlabeled
         n = self.n_labeled if n_labeled is None else n_labeled
         m = nu + n if self.pool else nu
@@ -172,10 +195,9 @@ class Asymptotics:
             form = block_diag(np.diag(one.weights), self._head_hessian)
             slope = np.concatenate([one.linear, self.head_gradient])
             weights, linear = _joint_modes(covariance, 0.5 * form, slope)
-        regime = "first order (g != 0)" if self.test.first_order else "second order (g = 0)"
         return RiskLaw(
             weights, linear, self.bias_unlabeled / m + self.bias_labeled / n,
-            labeled=labeled, unlabeled=unlabeled, regime=regime,
+            labeled=labeled, unlabeled=unlabeled, regime=self.regime,
         )  # fmt: skip
 
     def mean_excess(
@@ -201,6 +223,13 @@ class Asymptotics:
     @cached_property
     def _head_hessian(self) -> Array:
         return self.head_map.T @ self.curvature @ self.head_map
+
+    @property
+    def regime(self) -> str:
+        """What the risk above the irreducible one consists of, in words."""
+        if self.held_fixed:
+            return "stage 1 held fixed"
+        return "first order (g != 0)" if self.test.first_order else "second order (g = 0)"
 
     @property
     def first_order_factor(self) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.base import Finding, HeadFit
 from foretell.data.frames import to_frame
+from foretell.inference.accuracy import accuracy_of
 from foretell.inference.limit import Asymptotics
 
 LONGEST = 40  # lines of quantities that pre-training found
@@ -67,8 +68,10 @@ class Summary:
 
     def frame(self, backend: str | None = None) -> Any:
         """Coefficients as a data frame."""
-        columns = zip(*self.coefficients, strict=True)
-        return to_frame(dict(zip(Coefficient._fields, columns, strict=True)), backend)
+        columns = {
+            name: [getattr(one, name) for one in self.coefficients] for name in Coefficient._fields
+        }
+        return to_frame(columns, backend)
 
     def __str__(self) -> str:
         width = max(map(len, self.facts))
@@ -124,11 +127,17 @@ def summarize(
         "columns standardised": "yes" if encoder.standardized else "no",
         f"irreducible {loss}": f"{scale * limit.irreducible:.4g}",
         f"expected {loss}": f"{scale * risk:.4g}",
-        "test of g = 0": f"p = {test.p_value:.3g} ({test.method})",
-        "regime": "first order (g != 0)" if test.first_order else "second order (g = 0)",
     }
+    if limit.held_fixed:
+        facts["stage 1"] = "held fixed: errors and laws are conditional on the network"
+    else:
+        facts["test of g = 0"] = f"p = {test.p_value:.3g} ({test.method})"
+        facts["regime"] = limit.regime
     if limit.accuracy is not None:
         facts["accuracy on new rows"] = f"{limit.accuracy:.1%} (leave-one-out)"
+    if limit.hits is not None:
+        found = accuracy_of(limit.hits, left_out=limit.classes)
+        facts["95 % interval of accuracy"] = f"{found.low:.1%} to {found.high:.1%}"
     typical = limit.variance(_typical_directions(limit))
     extra = "log-loss" if limit.classes else "squared error"
     splits = [
@@ -140,6 +149,8 @@ def summarize(
     ]
     if hasattr(encoder, "raw_coefficients"):
         table = coefficient_table(encoder, limit, fit, names, targets)
+    elif limit.held_fixed:
+        table = []
     else:
         m_covariance = limit.unlabeled[: len(encoder.theta), : len(encoder.theta)] / m
         table = [

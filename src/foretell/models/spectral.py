@@ -19,6 +19,7 @@ from foretell.symmetry import Orthogonal
 
 if TYPE_CHECKING:
     from foretell.models.loss_encoder import LossEncoder
+    from foretell.models.network_encoder import NetworkEncoder
 
 
 class SpectralContrastive(Parameters):
@@ -40,7 +41,10 @@ class SpectralContrastive(Parameters):
     rest on normal rows: the meat is empirical.
 
     Features of one's own, written in JAX, are fitted by optimisation of the U-statistic
-    (:class:`~foretell.LossModel`), which costs all pairs of rows a step.
+    (:class:`~foretell.LossModel`), which costs all pairs of rows a step; laws and errors hold
+    both stages, as for linear features. A network (``encoder``) is trained by mini-batches with
+    fresh views in every epoch, on any number of rows; laws and errors are then conditional on the
+    trained network (:class:`~foretell.models.network_encoder.NetworkEncoder`).
 
     Parameters
     ----------
@@ -58,6 +62,11 @@ class SpectralContrastive(Parameters):
         them so that features become ``encode(params, x) @ g``; as in ``LossModel``.
     n_init
         Random starts of the optimisation.
+    encoder
+        A network: :class:`~foretell.training.MLP`, :class:`~foretell.training.CNN`, or any other
+        by :class:`~foretell.training.Network`; None for linear features, or those of ``encode``.
+    training
+        :class:`~foretell.training.Training` of the network; None for its defaults.
 
     Examples
     --------
@@ -87,6 +96,8 @@ class SpectralContrastive(Parameters):
         init: Any = None,
         act: Callable[[Any, Any], Any] | None = None,
         n_init: int = 3,
+        encoder: Any = None,
+        training: Any = None,
     ) -> None:
         self.rank = rank
         self.augment = augment
@@ -95,11 +106,18 @@ class SpectralContrastive(Parameters):
         self.init = init
         self.act = act
         self.n_init = n_init
+        self.encoder = encoder
+        self.training = training
 
     @property
     def standardizes(self) -> bool:
         """Whether columns may be standardised: linear features are the same in all units."""
-        return self.encode is None
+        return self.encode is None and self.encoder is None
+
+    @property
+    def takes_any_columns(self) -> bool:
+        """Whether columns may be constant or repeat each other, as for networks."""
+        return self.encoder is not None
 
     @property
     def pairwise(self) -> bool:
@@ -108,6 +126,8 @@ class SpectralContrastive(Parameters):
 
     def with_views(self, source: Source) -> Source:
         """Pairs of views: the sample itself if it holds pairs, else two views of every row.
+
+        A network is given the rows themselves: its training draws views anew in every epoch.
 
         Raises
         ------
@@ -122,6 +142,8 @@ class SpectralContrastive(Parameters):
                 "augment=None; set augment, e.g. Noise(0.1) or Mask(0.2), or give pairs by "
                 "PairSource(first, second)"
             )
+        if self.encoder is not None:
+            return source
         return AugmentedSource(source, self.augment, self.random_state)
 
     def fit(
@@ -131,7 +153,7 @@ class SpectralContrastive(Parameters):
         standardize: bool = False,
         center: bool = True,
         max_rank: int | None = None,
-    ) -> SpectralEncoder | LossEncoder:
+    ) -> SpectralEncoder | LossEncoder | NetworkEncoder:
         """Fit to a sample of pairs; views of single rows are made by :meth:`with_views`.
 
         Parameters
@@ -157,6 +179,14 @@ class SpectralContrastive(Parameters):
             correlations r and r + 1 are equal.
         """
         pairs = self.with_views(source)
+        self._check_rank()
+        if self.encoder is not None:
+            return self._network(pairs, standardize=standardize)
+        if self.training is not None:
+            raise InputError(
+                "training is for networks trained by mini-batches; give encoder=MLP(...) too, or "
+                "leave out training"
+            )
         self._check(pairs)
         if self.encode is not None:
             return self._own_encoder().fit(pairs, standardize=standardize)
@@ -180,21 +210,60 @@ class SpectralContrastive(Parameters):
             n_init=self.n_init, random_state=self.random_state,
         )  # fmt: skip
 
-    def _check(self, pairs: Source) -> None:
-        m, d = pairs.rows, pairs.columns // 2
+    def _network(self, source: Source, *, standardize: bool) -> NetworkEncoder:
+        """A network trained by mini-batches."""
+        if self.encode is not None:
+            raise InputError(
+                "encoder (a network trained by mini-batches) and encode (features fitted by "
+                "optimisation) are both given; leave out one of them"
+            )
+        if standardize:
+            raise InputError(
+                "a network sees the columns as they are; pass standardize=False, and scale by "
+                "Training(scale_inputs='columns'), or beforehand"
+            )
+        if source.paired and self.augment is not None:
+            raise InputError(
+                "the sample holds pairs of views and the model has an augmentation too; leave out "
+                "one of them"
+            )
+        lacking = [name for name in ("init", "apply") if not hasattr(self.encoder, name)]
+        if isinstance(self.encoder, type) or lacking:
+            raise InputError(
+                f"encoder is {self.encoder!r}; expected a network such as MLP(hidden=(256, 256)), "
+                "or Network(init, apply) around one's own"
+            )
+        from foretell.models.network_encoder import NetworkEncoder
+        from foretell.training import Training, train
+
+        training = Training() if self.training is None else self.training
+        if not isinstance(training, Training):
+            raise InputError(f"training is {training!r}; expected Training(epochs=..., ...)")
+        trained = train(
+            self.encoder, source, self.augment, rank=int(self.rank), training=training,
+            random_state=self.random_state,
+        )  # fmt: skip
+        return NetworkEncoder.over(source, trained)
+
+    def _check_rank(self) -> None:
         if isinstance(self.rank, bool) or not isinstance(self.rank, int | np.integer):
             raise InputError(
                 f"rank is a whole number for contrastive pre-training ('auto' is not offered); "
                 f"found {self.rank!r}"
             )
+        if self.rank < 1:
+            raise InputError(f"the rank is at least 1; found rank {self.rank}")
+
+    def _check(self, pairs: Source) -> None:
+        m, d = pairs.rows, pairs.columns // 2
         if d < 2:
             raise InputError(
                 f"contrastive pre-training needs at least 2 columns; found {d} feature(s) "
                 f"(n_features = {d})"
             )
-        if not 1 <= self.rank < d:
+        if self.rank >= d:
             raise InputError(
-                f"the rank is at least 1 and below the number of columns; found rank {self.rank} "
+                f"the rank is below the number of columns; found rank {self.rank} "
                 f"with {d} columns; choose rank <= {d - 1}"
             )
         if m <= d:
