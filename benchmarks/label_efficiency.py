@@ -124,7 +124,8 @@ def main() -> None:
     from foretell.experiments.labeled_features import random_features
 
     X, y = load(args.data)
-    F = np.load(args.features)["F"][: len(X)] if args.features else learn(args.data, X)
+    F = np.load(args.features)["F"] if args.features else learn(args.data, X)
+    X, y = X[: len(F)], y[: len(F)]  # features may be of the first rows
     sets = {"learned": F, "raw": X, "random": random_features(X, 512)}
     found = curves(sets, y, args.probe, args.draws, SIZES[args.largest >= SIZES])
     forecasts(sets, y, found, args)

@@ -71,6 +71,7 @@ def check_against_dense(graph, k):
 def iterate(monkeypatch):
     """Small graphs go through the iterative solver."""
     monkeypatch.setattr(eigenpairs_module, "DENSE", 12)
+    monkeypatch.setattr(eigenpairs_module, "MOST_ROWS", 0)
 
 
 # Weights
@@ -209,6 +210,40 @@ def test_factors_against_dense(iterate, shape, kind):
     """More samples than points, fewer, and fewer than eigenpairs asked for."""
     graph, _ = normalized_augmentations(kind(random_augmentations(*shape, 8)))
     check_against_dense(graph, 25)
+
+
+@pytest.mark.parametrize("sparse_cost", [0.0, np.inf])
+@pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
+def test_short_side_against_dense(monkeypatch, kind, sparse_cost):
+    """LAPACK on the rows of the factor: blocks of columns or sparse products, two components."""
+    monkeypatch.setattr(eigenpairs_module, "DENSE", 12)
+    monkeypatch.setattr(eigenpairs_module, "SPARSE_COST", sparse_cost)
+    monkeypatch.setattr(eigenpairs_module, "CHUNK_NUMBERS", 5000)
+    A = sp.block_diag([random_augmentations(90, 200, 1), random_augmentations(70, 150, 2)])
+    graph, _ = normalized_augmentations(kind(A.toarray()))
+    assert check_against_dense(graph, 20).solver == "dense"
+    views, _ = normalized_augmentations(counts(100, 150, 4, 3), views=4, isolated="drop")
+    assert check_against_dense(views, 25).solver == "dense"
+
+
+def test_short_side_without_rank(monkeypatch):
+    """Rows that repeat: zero eigenvalues have no vectors on the other side of the factor."""
+    monkeypatch.setattr(eigenpairs_module, "DENSE", 12)
+    rows = random_augmentations(12, 300, 10)
+    A = rows[np.r_[:12, np.random.default_rng(0).integers(12, size=200)]]
+    found = check_against_dense(normalized_augmentations(A)[0], 20)
+    assert np.abs(found.values[12:]).max() < 1e-12
+
+
+def test_eigenvalues_close_to_one_another(iterate):
+    """Twenty clusters that are almost apart: more eigenvalues within 1e-6 than asked for."""
+    rng = np.random.default_rng(5)
+    blocks = sp.block_diag([symmetric(random_weights(60, 0.2, seed)) for seed in range(20)])
+    i, j = rng.integers(1200, size=(2, 400))
+    links = sp.coo_array((np.full(400, 1e-7), (i, j)), shape=blocks.shape)
+    graph, _ = normalized_weights(blocks + links + links.T)
+    assert graph.n_components == 1
+    check_against_dense(graph, 8)
 
 
 def test_counted_views_against_dense(iterate):

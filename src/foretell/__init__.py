@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Accuracy": "foretell.inference.accuracy",
     "Asymptotics": "foretell.inference.limit",
     "Compose": "foretell.data.augmentations",
     "Crop": "foretell.data.augmentations",
@@ -19,6 +20,7 @@ _WHERE = {
     "Mask": "foretell.data.augmentations",
     "MaskedImputer": "foretell.estimators",
     "MaskedRegression": "foretell.estimators",
+    "NeighborsClassifier": "foretell.estimators",
     "Noise": "foretell.data.augmentations",
     "Orthogonal": "foretell.symmetry",
     "PairSource": "foretell.data.views",
@@ -31,10 +33,13 @@ _WHERE = {
     "TwoStageClassifier": "foretell.estimators",
     "TwoStageRegressor": "foretell.estimators",
     "asymptotics": "foretell.inference.asymptotics",
+    "pretraining_spread": "foretell.estimators",
+    "probe_accuracy": "foretell.estimators",
     "simulate": "foretell.simulation",
 }
 
 __all__ = [
+    "Accuracy",
     "Asymptotics",
     "Compose",
     "Crop",
@@ -46,6 +51,7 @@ __all__ = [
     "Mask",
     "MaskedImputer",
     "MaskedRegression",
+    "NeighborsClassifier",
     "Noise",
     "Orthogonal",
     "PairSource",
@@ -58,6 +64,8 @@ __all__ = [
     "TwoStageClassifier",
     "TwoStageRegressor",
     "asymptotics",
+    "pretraining_spread",
+    "probe_accuracy",
     "simulate",
 ]
 
@@ -67,10 +75,14 @@ if TYPE_CHECKING:
     from foretell.estimators import (
         MaskedImputer,
         MaskedRegression,
+        NeighborsClassifier,
         TwoStageClassifier,
         TwoStageRegressor,
+        pretraining_spread,
+        probe_accuracy,
     )
     from foretell.heads import LinearHead, LogisticHead
+    from foretell.inference.accuracy import Accuracy
     from foretell.inference.asymptotics import asymptotics
     from foretell.inference.limit import Asymptotics
     from foretell.inference.risklaw import RiskLaw

@@ -7,8 +7,7 @@ Lanczos on the shorter side of the factor where they are large, and merged.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from foretell.theory.graphs.lanczos import Operator, largest_pairs, rayleigh_rit
 from foretell.theory.graphs.weights import NormalizedGraph
 
 DENSE = 400
-MOST_ROWS, ROWS_PER_ENTRY = 3000, 60
+FEW_ROWS, MOST_ROWS, DENSE_COST = 1500, 5000, 7e4
+SPARSE_COST, CHUNK_NUMBERS = 25.0, 1 << 23
 NULL = 1e-6  # values of a factor below this do not carry their vectors to its other side
 
 
@@ -137,8 +137,8 @@ def _rest(
     for column, i in enumerate(order):
         part = parts[owner[i]]
         vectors[part.vertices, column] = part.vectors[:, i - starts[owner[i]]]
-    iterated = [part for part in parts if not part.complete]
-    return pool[order], vectors, "lanczos" if iterated else "dense"
+    solver = "lanczos" if any(part.iterated for part in parts) else "dense"
+    return pool[order], vectors, solver
 
 
 @dataclass(eq=False)
@@ -150,6 +150,7 @@ class _Part:
     tolerance: float
     random_state: int
     complete: bool = False
+    iterated: bool = False
 
     def __post_init__(self) -> None:
         self.values: Array = np.empty(0)
@@ -159,7 +160,7 @@ class _Part:
     def size(self) -> int:
         return self.graph.n
 
-    @cached_property
+    @property
     def perron(self) -> Array:
         return np.asarray(self.graph.roots / np.linalg.norm(self.graph.roots))
 
@@ -178,6 +179,11 @@ class _Part:
     @property
     def _rows(self) -> float:
         return np.inf if self.graph.factor is None else self.graph.factor.shape[0]
+
+    @property
+    def _entries(self) -> float:
+        B = self.graph.factor
+        return float(B.size if isinstance(B, np.ndarray) else B.nnz)
 
     def _solve_dense(self, count: int) -> None:
         if self.graph.factor is None:
@@ -205,7 +211,9 @@ class _Part:
     def _has_dense_rows(self) -> bool:
         """Whether LAPACK on m x m numbers is faster than many products with the factor."""
         rows = self._rows
-        return rows <= MOST_ROWS and rows < self.size and rows**2 <= ROWS_PER_ENTRY * self._entries
+        if rows > min(MOST_ROWS, self.size):
+            return False
+        return rows <= FEW_ROWS or rows**3 <= DENSE_COST * self._entries
 
     def _solve_rows(self, count: int) -> bool:
         """Dense s BBᵀ on the m rows; False if fewer than ``count`` values are above the shift."""
@@ -227,6 +235,9 @@ class _Part:
         return Operator(self.size, lower, self.graph.matvec, self.perron[:, None])
 
     def _solve_lanczos(self, count: int) -> None:
+        if not self.iterated:
+            self._reorder()
+            self.iterated = True
         rng = np.random.default_rng(self.random_state)
         options: dict[str, Any] = {"tolerance": self.tolerance, "rng": rng}
         vectors = None
@@ -237,6 +248,24 @@ class _Part:
         if vectors is None:
             vectors = largest_pairs(self._operator, count, **options)[1]
         self.values, self.vectors = rayleigh_ritz(self._operator, vectors)
+
+    def _reorder(self) -> None:
+        """Number neighbors close to each other: products then read memory almost in order."""
+        from scipy.sparse import block_array
+
+        given, B = self.graph.given_weights, self.graph.factor
+        if isinstance(given if B is None else B, np.ndarray):
+            return
+        if B is None:
+            order = bandwidth_order(given)
+            own = NormalizedGraph(self.graph.degrees[order], given_weights=given[order][:, order])
+        else:
+            m = B.shape[0]
+            both = bandwidth_order(block_array([[None, B], [B.T, None]], format="csr"))
+            rows, order = both[both < m], both[both >= m] - m
+            own = replace(self.graph, degrees=self.graph.degrees[order], factor=B[rows][:, order])
+        self.vertices = order if isinstance(self.vertices, slice) else self.vertices[order]
+        self.graph = own
 
     def _rowwise(self) -> Operator:
         """s BBᵀ + t I on the m rows: its eigenvalues are those of s BᵀB + t I above t."""
@@ -256,6 +285,13 @@ class _Part:
 
     def _right(self, left: Array) -> Array:
         return np.asarray(self.graph.factor_transposed @ left)
+
+
+def bandwidth_order(links: Any) -> Array:
+    """Order of vertices by reverse Cuthill-McKee, of a symmetric CSR array."""
+    from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+    return np.asarray(reverse_cuthill_mckee(links, symmetric_mode=True))
 
 
 def row_gram(factor: Any, transposed: Any) -> Array:

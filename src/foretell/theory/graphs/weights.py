@@ -258,6 +258,8 @@ def matrix_of(values: Any, name: str) -> Any:
     matrix = csr_array(values, dtype=np.float64, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
+    if max(matrix.nnz, *matrix.shape) < np.iinfo(np.int32).max:
+        matrix.indices, matrix.indptr = matrix.indices.astype("i4"), matrix.indptr.astype("i4")
     return matrix
 
 
