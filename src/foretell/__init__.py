@@ -9,26 +9,34 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Accuracy": "foretell.inference.accuracy",
+    "Affine": "foretell.data.image_augmentations",
     "Asymptotics": "foretell.inference.limit",
+    "CNN": "foretell.training",
     "Compose": "foretell.data.augmentations",
+    "Contrast": "foretell.data.image_augmentations",
     "Crop": "foretell.data.augmentations",
+    "Erase": "foretell.data.image_augmentations",
     "FactorModel": "foretell.models",
     "GaussianMixture": "foretell.models",
     "LinearHead": "foretell.heads",
     "LogisticHead": "foretell.heads",
     "LossModel": "foretell.models",
+    "MLP": "foretell.training",
     "Mask": "foretell.data.augmentations",
     "MaskedImputer": "foretell.estimators",
     "MaskedRegression": "foretell.estimators",
     "NeighborsClassifier": "foretell.estimators",
+    "Network": "foretell.training",
     "Noise": "foretell.data.augmentations",
     "Orthogonal": "foretell.symmetry",
     "PairSource": "foretell.data.views",
     "Permutations": "foretell.symmetry",
     "Product": "foretell.symmetry",
     "RiskLaw": "foretell.inference.risklaw",
+    "Shift": "foretell.data.image_augmentations",
     "Signs": "foretell.symmetry",
     "SpectralContrastive": "foretell.models",
+    "Training": "foretell.training",
     "Trivial": "foretell.symmetry",
     "TwoStageClassifier": "foretell.estimators",
     "TwoStageRegressor": "foretell.estimators",
@@ -39,10 +47,15 @@ _WHERE = {
 }
 
 __all__ = [
+    "CNN",
+    "MLP",
     "Accuracy",
+    "Affine",
     "Asymptotics",
     "Compose",
+    "Contrast",
     "Crop",
+    "Erase",
     "FactorModel",
     "GaussianMixture",
     "LinearHead",
@@ -52,14 +65,17 @@ __all__ = [
     "MaskedImputer",
     "MaskedRegression",
     "NeighborsClassifier",
+    "Network",
     "Noise",
     "Orthogonal",
     "PairSource",
     "Permutations",
     "Product",
     "RiskLaw",
+    "Shift",
     "Signs",
     "SpectralContrastive",
+    "Training",
     "Trivial",
     "TwoStageClassifier",
     "TwoStageRegressor",
@@ -71,6 +87,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from foretell.data.augmentations import Compose, Crop, Mask, Noise
+    from foretell.data.image_augmentations import Affine, Contrast, Erase, Shift
     from foretell.data.views import PairSource
     from foretell.estimators import (
         MaskedImputer,
@@ -89,6 +106,7 @@ if TYPE_CHECKING:
     from foretell.models import FactorModel, GaussianMixture, LossModel, SpectralContrastive
     from foretell.simulation import simulate
     from foretell.symmetry import Orthogonal, Permutations, Product, Signs, Trivial
+    from foretell.training import CNN, MLP, Network, Training
 
 
 def __getattr__(name: str) -> Any:

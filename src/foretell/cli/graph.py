@@ -18,12 +18,13 @@ LOOKED_AT = 33  # eigenvalues from which a number of features is read
 
 
 class Sample(NamedTuple):
-    """A graph, the label of each vertex or None, alpha or None, and how the graph came about."""
+    """A graph, labels of its vertices and alpha where known, how it came about, what is missing."""
 
     graph: Any
     labels: Any
     alpha: float | None
     how: str
+    missing: str = ""
 
 
 @click.command(cls=Command)
@@ -34,6 +35,8 @@ class Sample(NamedTuple):
 @click.option("--labels", "labels_file", type=click.Path(path_type=Path),
               help="File with one label a vertex, a line each, for weights.")  # fmt: skip
 @click.option("--drop", multiple=True, help="Column to leave out; repeat for several.")
+@click.option("--drop-isolated", is_flag=True,
+              help="Leave out vertices whose weights are all zero.")  # fmt: skip
 @click.option("--no-standardize", is_flag=True,
               help="Augment columns in their own units, not in standard deviations.")  # fmt: skip
 @click.option("--views", type=int, default=8, show_default=True, help="Augmentations of each row.")
@@ -59,6 +62,7 @@ def graph(
     label: str | None,
     labels_file: Path | None,
     drop: tuple[str, ...],
+    drop_isolated: bool,
     no_standardize: bool,
     views: int,
     cells: int | None,
@@ -93,10 +97,12 @@ def graph(
         options = {"n_views": views, "cells": cells, "random_state": seed}
         if source.suffix.lower() in WEIGHTS:
             rows, y = None, None
-            sample = _from_weights(source, labels_file, seed)
+            sample = _from_weights(source, labels_file, seed, drop_isolated=drop_isolated)
         else:
             rows, y = _table(source, label, drop, standardize=not no_standardize)
             sample = _from_rows(rows, y, str(augment), options)
+        if sample.missing and ("clusters" in files or factors):
+            raise InputError(f"--clusters and --strengths need classes: {sample.missing}")
         k = _rank(sample.graph, rank)
         lines, numbers = _told(sample, k, parts)
         sweep = None
@@ -155,21 +161,31 @@ def _factors(text: str | None) -> list[float]:
     return sorted(factors)
 
 
-def _from_weights(path: Path, labels_file: Path | None, seed: int) -> Sample:
+def _from_weights(
+    path: Path, labels_file: Path | None, seed: int, *, drop_isolated: bool
+) -> Sample:
     from foretell.data.matrices import read_weights
     from foretell.theory import PositivePairGraph
 
-    graph = PositivePairGraph(read_weights(path), random_state=seed)
-    labels = None
-    if labels_file is not None:
-        try:
-            labels = labels_file.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{labels_file} cannot be read: {error}") from error
-        labels = [line.strip() for line in labels]
-        while labels and not labels[-1]:
-            labels.pop()
-    return Sample(graph, labels, None, f"weights of {graph.n:,} vertices")
+    isolated: Any = "drop" if drop_isolated else "error"
+    graph = PositivePairGraph(read_weights(path), isolated=isolated, random_state=seed)
+    labels = None if labels_file is None else _lines(labels_file)
+    if labels is not None and len(labels) == graph.n_given:
+        labels = [labels[i] for i in graph.kept.tolist()]
+    dropped = graph.n_given - graph.n
+    how = f"weights of {graph.n:,} vertices"
+    return Sample(
+        graph, labels, None, how + (f", {dropped:,} isolated ones dropped" * (dropped > 0))
+    )
+
+
+def _lines(path: Path) -> list[str | None]:
+    """A label a line; None for empty lines, except at the end."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return [line.strip() or None for line in text.rstrip().split("\n")]
 
 
 def _table(path: Path, label: str | None, drop: tuple[str, ...], *, standardize: bool) -> Any:
@@ -183,7 +199,7 @@ def _table(path: Path, label: str | None, drop: tuple[str, ...], *, standardize:
 
 
 def _from_rows(rows: Any, y: Any, augment: str, options: dict[str, Any]) -> Sample:
-    """The graph of all rows; labels of vertices where every row can be given one."""
+    """The graph of all rows; labels of vertices if each is reached from a labeled row."""
     from foretell.data.specifications import augmentation
     from foretell.theory import PositivePairGraph
 
@@ -191,7 +207,14 @@ def _from_rows(rows: Any, y: Any, augment: str, options: dict[str, Any]) -> Samp
     made: Any = graph.source
     if y is None:
         return Sample(graph, None, None, str(made))
-    return Sample(graph, made.bayes_labels(y), made.alpha(y), str(made))
+    lost = int((~made.has_label(y)).sum())
+    if not lost:
+        return Sample(graph, made.bayes_labels(y), made.alpha(y), str(made))
+    missing = (
+        f"{lost:,} of {graph.n:,} augmented points come from unlabeled rows only; leave these rows "
+        "out, or augment more, so that they share points with labeled ones"
+    )
+    return Sample(graph, None, made.alpha(y), str(made), missing)
 
 
 def _rank(graph: Any, text: str) -> int:
@@ -230,12 +253,14 @@ def _told(sample: Sample, k: int, parts: int | None) -> tuple[list[str], dict[st
         partition = graph.sparsest_partition(parts)
         lines += ["", f"Sparsest partition found: {partition}"]
         numbers["sparsest_partition"] = {"upper": partition.upper, "lower": partition.lower}
+    if sample.alpha is not None:
+        lines += ["", f"Augmentations that change the class (alpha): {sample.alpha:.4g}"]
+        numbers["alpha"] = sample.alpha
+    if sample.missing:
+        lines.append(f"Nothing more is said of classes: {sample.missing}.")
     if sample.labels is not None:
         probe, leaving = graph.probe(sample.labels, k), graph.conductance(sample.labels)
         lines += ["", f"Classes as clusters: {leaving}"]
-        if sample.alpha is not None:
-            lines.append(f"Augmentations that change the class (alpha): {sample.alpha:.4g}")
-            numbers["alpha"] = sample.alpha
         lines += ["", str(probe)]
         numbers |= {
             "conductance": leaving.largest,
@@ -264,6 +289,7 @@ def _chart(name: str, sample: Sample, k: int, sweep: Any) -> dict[str, Any]:
     if name == "spectrum":
         return graphs.plot_graph_spectrum(graph, min(max(k + 5, 12), graph.n - 1))
     if name == "embedding":
+        k = min(max(k, 3), graph.n - 1)
         first = 1 if k > 2 and graph.n_components == 1 else 0  # the first is constant
         axes = (first, first + 1) if k > 1 else (0, 0)
         return graphs.plot_embedding(graph.embedding(k), sample.labels, axes=axes)

@@ -27,7 +27,7 @@ LEAST_PILOT = 40
 FRACTIONS = (0.2, 0.3, 0.45, 0.65, 0.9)  # of the pilot, learned from; the rest tests
 N_DRAWS = 4000
 N_EXAMINED, LEAST_EXAMINED = 200, 10
-UNSURE = 0.25  # odds from which on nothing is claimed
+UNSURE = 0.4  # odds of being ahead between this and one less it tell nothing
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,10 @@ class Augmented:
             )
         return np.asarray(classes[mass.argmax(axis=1)])
 
+    def has_label(self, y: Any) -> Array:
+        """Whether each augmented point is a view of some labeled sample, shape (N,)."""
+        return np.asarray(self._label_mass(y)[1].max(axis=1) > 0)
+
     def alpha(self, y: Any) -> float:
         r"""Probability that the Bayes label of an augmentation is not the label of its sample.
 

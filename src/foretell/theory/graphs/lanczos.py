@@ -9,6 +9,7 @@ what was found is searched from a fresh start, until nothing larger is in it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -65,14 +66,34 @@ def largest_pairs(
         If the iteration does not converge, or copies of multiple eigenvalues keep appearing.
     """
     wanted = min(count + 2 + count // 10, operator.n - 2)
+    sizes = [wanted, *(more for more in (2 * wanted, 4 * wanted) if more <= operator.n // 3)]
+    for size in sizes[:-1]:
+        # a cluster of eigenvalues that reaches beyond the wanted ones converges when it is whole
+        with contextlib.suppress(ConvergenceError):
+            return _complete(operator, count, size, tolerance, rng, patient=False)
+    return _complete(operator, count, sizes[-1], tolerance, rng, patient=True)
+
+
+def _complete(
+    operator: Operator,
+    count: int,
+    wanted: int,
+    tolerance: float,
+    rng: np.random.Generator,
+    *,
+    patient: bool,
+) -> tuple[Array, Array]:
+    """The ``count`` largest pairs among ``wanted`` that are found with all their copies."""
     cut = spectral_cut(operator, wanted, rng)
-    values, vectors = _filtered(operator, wanted, cut, tolerance, rng)
+    values, vectors = _filtered(operator, wanted, cut, tolerance, rng, patient=patient)
     for _ in range(MAX_SEARCHES):
         complement = operator.without(vectors)
         if not _has_larger(complement, values[-1], min(cut, values[-1]), rng):
             return values[:count], vectors[:, :count]
         more = min(wanted, operator.n - vectors.shape[1] - 1)
-        found = _filtered(complement, more, min(cut, values[-1]), tolerance, rng)[1]
+        found = _filtered(complement, more, min(cut, values[-1]), tolerance, rng, patient=patient)[
+            1
+        ]
         values, vectors = rayleigh_ritz(operator, np.hstack([vectors, found]))
         values, vectors = values[:wanted], vectors[:, :wanted]
     raise ConvergenceError(
@@ -140,7 +161,13 @@ def _chebyshev(operator: Operator, cut: float) -> Operator:
 
 
 def _filtered(
-    operator: Operator, count: int, cut: float, tolerance: float, rng: np.random.Generator
+    operator: Operator,
+    count: int,
+    cut: float,
+    tolerance: float,
+    rng: np.random.Generator,
+    *,
+    patient: bool,
 ) -> tuple[Array, Array]:
     """Pairs found from one start. All Ritz values above the cut: nothing else can be larger."""
     for _ in range(3):
@@ -151,7 +178,7 @@ def _filtered(
         if values[-1] >= cut:
             return values, vectors
         cut = 1 - 1.1 * (1 - values[-1])
-    vectors = _arpack(operator, count, 1e-2 * tolerance, rng, patient=True)
+    vectors = _arpack(operator, count, 1e-2 * tolerance, rng, patient=True) if patient else None
     if vectors is None:
         raise ConvergenceError(
             f"Lanczos did not find {count} eigenpairs of {operator.n} vertices; the spectrum has "

@@ -293,7 +293,8 @@ def kept_vertices(degrees: Array, isolated: str) -> Array:
     shown = ", ".join(str(i) for i in lost[:5]) + (", ..." if len(lost) > 5 else "")
     raise InputError(
         f"{len(lost)} of {len(degrees)} vertices are in no positive pair (all-zero rows): {shown}; "
-        "they have no probability and no embedding: remove them, or pass isolated='drop'"
+        "they have no probability and no embedding: remove them, or pass isolated='drop' (on the "
+        "command line, --drop-isolated)"
     )
 
 
