@@ -394,9 +394,10 @@ def crossing(labels, low, high, ahead=0.0):
     [
         (crossing(np.inf, np.inf, np.inf, 1.0), "pays at every number of labels up to 5,000"),
         (crossing(60, 0, 90), "does not pay beyond the 100 labels of the pilot"),
-        (crossing(300, 50, np.inf, 0.4), "cannot tell where learned stops paying"),
-        (crossing(np.inf, 400, np.inf, 0.6), "at 5,000 labels are 60 %"),
+        (crossing(300, 50, np.inf, 0.45), "cannot tell where learned stops paying"),
+        (crossing(np.inf, 400, np.inf, 0.55), "at 5,000 labels are 55 %"),
         (crossing(np.inf, 400, np.inf, 0.8), "probably pays up to 5,000 labels, with odds of 80 %"),
+        (crossing(300, 50, np.inf, 0.3), "probably pays up to about 300 labels; raw is ahead"),
         (crossing(0, 0, 400, 0.01), "probably does not pay at 20 labels or more"),
         (crossing(300, 0, np.inf, 0.1), "probably pays up to about 300 labels; raw is ahead"),
         (crossing(1234, 400, 4000), "pays up to about 1,200 labels; beyond that raw"),
