@@ -67,7 +67,7 @@ def test_numbers_are_those_of_the_graph(table, tmp_path):
 
 
 def test_the_rank_is_before_the_largest_gap(table):
-    result = run(table(), "--augment", "noise:0.3", "--parts", 3)
+    result = run(table(), "--augment", "noise:0.3", "--drop", "kind", "--parts", 3)
     assert result.exit_code == 0, result.output
     assert "Features: 3" in result.output
     assert "Sparsest partition found" in result.output
@@ -195,7 +195,7 @@ def test_isolated_vertices_are_dropped_when_asked(tmp_path):
         (["OK", "--rank", 0], "whole number from 1 to"),
         (["OK", "--rank", 480], "whole number from 1 to 479"),
         (["OK", "--rank", "two"], "--rank is a whole number or auto"),
-        (["OK", "--parts", 0], "parts"),
+        (["OK", "--parts", 0], "--parts is at least 2"),
         (["OK", "--views", 0], "n_views"),
         (["OK", "--cells", 0], "cells"),
         (["OK", "--seed", -1], "--seed"),
@@ -204,9 +204,9 @@ def test_isolated_vertices_are_dropped_when_asked(tmp_path):
         (["OK", "--strength", "s.json"], "--strength draws what --strengths do"),
         (["OK", "--labels", "labels.txt"], "--label COLUMN"),
         (["OK", "--spectrum", "s.gif"], "ends in"),
-        (["OK", "--spectrum", "no/such/folder/s.json"], "s.json"),
-        (["table.csv", "--augment", "noise:1", "--drop", "kind", "--strengths", "1"], "--label"),
-        (["table.csv", "--augment", "noise:1", "--drop", "kind", "--clusters", "c.json"], "--label"),
+        (["OK", "--spectrum", "no/such/folder/s.json"], "does not exist"),
+        (["dropped", "--strengths", "1"], "--label"),
+        (["dropped", "--clusters", "c.json"], "--label"),
         (["crop", "--strengths", "1,2"], "found a crop"),
         (["one.csv", "--augment", "noise:1", "--label", "kind"], "one class"),
         (["none.csv", "--augment", "noise:1", "--label", "kind"], "none of the 4 samples"),
@@ -253,6 +253,7 @@ def test_bad_input_is_one_message(table, tmp_path, monkeypatch, arguments, text)
     before = sorted(tmp_path.iterdir())
     starts = {
         "OK": ["table.csv", "--augment", "noise:1", "--label", "kind"],
+        "dropped": ["table.csv", "--augment", "noise:1", "--drop", "kind"],
         "crop": ["table.csv", "--augment", "crop:1", "--label", "kind"],
     }
     result = run(*starts.get(arguments[0], arguments[:1]), *arguments[1:])

@@ -27,7 +27,7 @@ from foretell.theory.graphs.rates import (
     population_rate,
     pretraining_rate,
 )
-from foretell.theory.graphs.sparsest import sparsest_partition
+from foretell.theory.graphs.sparsest import _best_move, sparsest_partition
 from foretell.theory.graphs.trained_probe import trained_bound, trained_probe
 from foretell.theory.graphs.walks import walk_mass
 from foretell.theory.graphs.weights import normalized_augmentations, normalized_weights
@@ -250,6 +250,37 @@ def test_search_against_all_partitions(m):
         )
         hits += found.upper <= best + EPS
     assert hits >= 6
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_moves_of_single_vertices_against_all_moves(m):
+    """The chosen move lowers the largest conductance as much as any; none where none does."""
+    moved = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        graph = graph_of(dense_weights(rng, 12))
+        W, codes = toarray(graph.weights), labeled(rng, 12, m)
+        own = np.diag(W)
+        H = np.equal.outer(codes, np.arange(m)).astype(float)
+        toward = W @ H - own[:, None] * H
+        mass = np.bincount(codes, graph.degrees, m)
+        cut = np.bincount(codes, graph.degrees - own - toward[np.arange(12), codes], m)
+        move = _best_move(codes, toward, graph.degrees, graph.degrees - own, mass, cut)
+        tries = np.array(
+            [np.where(np.arange(12) == x, c, codes) for x in range(12) for c in range(m)]
+        )
+        whole = [len(set(t.tolist())) == m for t in tries]
+        best = largest_conductance(graph, tries[whole], m).min()
+        now = largest_conductance(graph, codes[None], m)[0]
+        if move is None:
+            assert best == pytest.approx(now, rel=1e-9)
+            continue
+        moved += 1
+        codes[move[0]] = move[1]
+        found = largest_conductance(graph, codes[None], m)[0]
+        assert found == pytest.approx(best, rel=1e-9)
+        assert found < now
+    assert moved > 10
 
 
 def test_bounds_for_disjoint_sets_and_for_partitions():

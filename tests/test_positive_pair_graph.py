@@ -326,6 +326,17 @@ def test_components_of_many_sizes():
     assert np.array_equal(np.flatnonzero(leading), np.flatnonzero(graph.components == heaviest))
 
 
+def test_most_pairs_from_one_component(iterate):
+    """A ring has nearly all of the largest eigenvalues, far more than its share."""
+    blocks = [symmetric(random_weights(80, 0.5, seed)) for seed in range(5)]
+    ring = sp.coo_array((np.ones(120), (np.arange(120), (np.arange(120) + 1) % 120)))
+    W = sp.block_diag([*blocks[:2], ring + ring.T, *blocks[2:]])
+    graph, _ = normalized_weights(W)
+    found = check_against_dense(graph, 36)
+    assert found.solver == "lanczos"
+    np.testing.assert_allclose(found.values[[6, 34]], np.cos(2 * np.pi * np.array([1, 15]) / 120))
+
+
 def test_a_thousand_components():
     blocks = [symmetric(random_weights(8, 0.6, seed)) for seed in range(20)]
     g = PositivePairGraph(sp.block_diag(blocks * 50))

@@ -92,6 +92,8 @@ def graph(
     for path in (*files.values(), *([json_path] if json_path else [])):
         check_writable(path)
     _check_options(source, augment, label, labels_file, strengths, files)
+    if parts is not None and parts < 2:
+        raise InputError(f"--parts is at least 2; found {parts}")
     factors = _factors(strengths)
     with warnings_told():
         options = {"n_views": views, "cells": cells, "random_state": seed}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
-from foretell.data.tables import as_frame, known_columns
+from foretell.data.tables import MISSING_CELLS, as_frame, known_columns
 from foretell.errors import InputError
 
 
@@ -20,7 +20,8 @@ def split_labels(frame: Any, label: str | None, drop: Iterable[str] = ()) -> tup
     frame
         Data frame of m rows.
     label
-        Column of labels, of any type, missing in the unlabeled rows.
+        Column of labels, of any type, missing in the unlabeled rows; text that is empty or spells
+        a missing cell (``NA``, ``null``, ...) is missing.
     drop
         Name or names of other columns to leave out.
 
@@ -41,7 +42,8 @@ def split_labels(frame: Any, label: str | None, drop: Iterable[str] = ()) -> tup
     labels = None
     if label is not None:
         (label,) = known_columns([label], table.columns, "label")
-        labels = np.array([*table[label].to_list(), None], dtype=object)[:-1]
+        cells = [None if cell in MISSING_CELLS else cell for cell in table[label].to_list()]
+        labels = np.array([*cells, None], dtype=object)[:-1]
     kept = [name for name in table.columns if name not in (*dropped, label)]
     if not kept:
         raise InputError("no column of numbers is left; keep some")
