@@ -4,8 +4,9 @@ Run ``python benchmarks/graphs.py scale``: 64 leading eigenpairs of three graphs
 each in a fresh process: 12,500 samples with 8 drawn points each (Gaussian noise in six dimensions,
 exact densities), 100,000 samples of few points each, and a neighbour graph given by its weights
 only. CPU seconds include the normalisation, peak memory the whole process, residuals are the
-largest norm of Āv - λv. ``--peers`` adds Lanczos without a filter, PROPACK, randomised SVD and
-LOBPCG on the same graphs, each stopped after ``--limit`` CPU seconds.
+largest norm of Āv - λv. ``peers`` compares Lanczos without a filter, PROPACK, randomised SVD and
+LOBPCG on smaller graphs of the same kinds, 20,000 vertices and 32 eigenpairs, each stopped after
+``--limit`` CPU seconds (about two minutes in all); ``scale --peers`` does so at full size.
 """
 
 from __future__ import annotations
@@ -64,74 +65,81 @@ def neighbor_weights(n: int, neighbors: int, d: int = 6) -> Any:
     return W + W.T
 
 
-def build(name: str) -> tuple[Any, Callable[[], PositivePairGraph]]:
-    """What the graph is made of, and how."""
+def build(name: str, n: int) -> Callable[[], PositivePairGraph]:
+    """How to make the graph of n vertices, from what is there already."""
     if name == "weights":
-        W = neighbor_weights(100_000, 10)
-        return W, lambda: PositivePairGraph(W)
-    A = augmentations(12_500, 8, 64) if name == "kernel" else augmentations(100_000, 1, 8)
-    return A, lambda: PositivePairGraph.from_augmentations(A)
+        W = neighbor_weights(n, 10)
+        return lambda: PositivePairGraph(W)
+    A = augmentations(n // 8, 8, 64) if name == "kernel" else augmentations(n, 1, 8)
+    return lambda: PositivePairGraph.from_augmentations(A)
 
 
-def solve(solver: str, graph: PositivePairGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues and eigenvectors by one of the solvers."""
+def solve(solver: str, graph: PositivePairGraph, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest eigenvalues and their eigenvectors by one of the solvers."""
     inner, rng = graph.normalized, np.random.default_rng(0)
     if solver == "foretell":
-        found = graph.pairs(RANK)
+        found = graph.pairs(k)
         return found.values, found.vectors
     operator = LinearOperator((graph.n, graph.n), matvec=inner.matvec, matmat=inner.matvec)
     if solver == "eigsh":
-        return eigsh(operator, RANK, which="LA", tol=1e-9, rng=rng)
+        return eigsh(operator, k, which="LA", tol=1e-9, rng=rng)
     if solver == "lobpcg":
-        start = np.hstack([inner.roots[:, None], rng.standard_normal((graph.n, RANK - 1))])
+        start = np.hstack([inner.roots[:, None], rng.standard_normal((graph.n, k - 1))])
         return lobpcg(operator, start, tol=1e-7, maxiter=200)
     if inner.factor is None:
         raise SystemExit("needs a factor")
     if solver == "propack":
-        _, s, Vt = svds(inner.factor, RANK, solver="propack", rng=rng, tol=1e-8, maxiter=2000)
+        _, s, Vt = svds(inner.factor, k, solver="propack", rng=rng, tol=1e-8, maxiter=2000)
     else:
         from sklearn.utils.extmath import randomized_svd
 
-        _, s, Vt = randomized_svd(inner.factor, RANK, random_state=0)
+        _, s, Vt = randomized_svd(inner.factor, k, random_state=0)
     return s**2, Vt.T
 
 
-def one(name: str, solver: str) -> None:
+def one(name: str, solver: str, n: int, k: int) -> None:
     """One graph and solver, in this process."""
-    _, make = build(name)
+    make = build(name, n)
     start = time.process_time()
     graph = make()
-    values, V = solve(solver, graph)
+    values, V = solve(solver, graph, k)
     seconds = time.process_time() - start
     residual = np.linalg.norm(graph.normalized.matvec(V) - V * values, axis=0).max()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     last = np.sort(values)[0]
-    print(f"{seconds:8.1f} CPU s {peak:6.2f} GB   residual {residual:.1e}   λ_{RANK} {last:.8f}")
+    print(f"{seconds:8.1f} CPU s {peak:6.2f} GB   residual {residual:.1e}   λ_{k} {last:.8f}")
 
 
-def scale(args: argparse.Namespace) -> None:
-    for name in args.graph or GRAPHS:
-        for solver in SOLVERS if args.peers else SOLVERS[:1]:
+def compare(names: list[str], solvers: tuple[str, ...], n: int, k: int, limit: int) -> None:
+    """Every graph and solver in a process of its own."""
+    for name in names:
+        for solver in solvers:
             call = [sys.executable, __file__, "one", "--graph", name, "--solver", solver]
-            limit = ["sh", "-c", f'ulimit -t {args.limit}; exec "$@"', "sh"]
-            done = subprocess.run([*limit, *call], capture_output=True, text=True)
-            errors = done.stderr.strip().splitlines()
-            failed = errors[-1] if errors else f"more than {args.limit} CPU s"
+            call += ["--n", str(n), "--rank", str(k)]
+            limited = ["sh", "-c", f'ulimit -t {limit}; exec "$@"', "sh"]
+            done = subprocess.run([*limited, *call], capture_output=True, text=True)
+            lines = done.stderr.strip().splitlines()
+            failed = lines[-1] if lines else f"more than {limit} CPU s"
             print(f"{name:8} {solver:10} {done.stdout.strip() or failed}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["scale", "one"])
+    parser.add_argument("what", choices=["scale", "peers", "one"])
     parser.add_argument("--graph", choices=GRAPHS, action="append")
     parser.add_argument("--solver", choices=SOLVERS, default="foretell")
+    parser.add_argument("--n", type=int, help="vertices")
+    parser.add_argument("--rank", type=int, help="eigenpairs")
     parser.add_argument("--peers", action="store_true")
-    parser.add_argument("--limit", type=int, default=120, help="CPU seconds a solver")
+    parser.add_argument("--limit", type=int, help="CPU seconds a solver")
     args = parser.parse_args()
+    small = args.what == "peers"
+    n, k = args.n or (20_000 if small else 100_000), args.rank or (32 if small else 64)
     if args.what == "one":
-        one(args.graph[0], args.solver)
-    else:
-        scale(args)
+        one(args.graph[0], args.solver, n, k)
+        return
+    solvers = SOLVERS if small or args.peers else SOLVERS[:1]
+    compare(args.graph or list(GRAPHS), solvers, n, k, args.limit or (20 if small else 120))
 
 
 if __name__ == "__main__":

@@ -499,6 +499,8 @@ def test_dependent_features_count_once(rng):
 def test_ties_count_as_a_draw():
     scores = np.array([[0.5, 0.5, 0.0], [0.2, 0.4, 0.4], [1.0, 0.0, 0.0]])
     assert expected_error(scores, np.array([0, 0, 0]), np.array([0.5, 0.3, 0.2])) == 0.55
+    rounded = scores + 1e-9 * np.array([1, 0, -1])
+    assert expected_error(rounded, np.array([0, 0, 0]), np.array([0.5, 0.3, 0.2])) == 0.55
     graph = graph_of(np.array([[3.0, 1.0], [1.0, 3.0]]))
     assert probe(graph, ["a", "b"], 1).error == pytest.approx(0.5, abs=1e-12)
 
@@ -642,6 +644,13 @@ def test_the_bound_from_the_excess_loss_has_its_value(k, cut, squares, gap):
     expected = (np.sqrt(0.0004 / squares) + np.sqrt(0.01 / gap)) ** 2
     assert found.risk == pytest.approx(expected, rel=1e-13)
     assert trained_bound(values, k, disagreement=0.01, excess_loss=9.0).risk == 1.0
+
+
+def test_negative_eigenvalues_are_no_excess():
+    """A complete graph without loops: 1 and -1/5; the best features are constant."""
+    graph = graph_of(np.ones((6, 6)) - np.eye(6))
+    constant = np.column_stack([np.ones(6), np.zeros((6, 2))])
+    assert trained_probe(graph, constant, [0, 1] * 3).excess_loss == pytest.approx(0, abs=1e-14)
 
 
 def test_no_excess_gives_the_bound_of_the_minimiser(rng):

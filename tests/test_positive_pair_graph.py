@@ -8,8 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from foretell.errors import ConvergenceError, ForetellWarning, InputError
-from foretell.theory.graphs import eigenpairs as eigenpairs_module
-from foretell.theory.graphs import lanczos
+from foretell.theory.graphs import connected, lanczos
 from foretell.theory.graphs.block_models import hierarchical_blocks
 from foretell.theory.graphs.eigenpairs import eigenpairs
 from foretell.theory.graphs.graph import PositivePairGraph
@@ -70,8 +69,8 @@ def check_against_dense(graph, k):
 @pytest.fixture
 def iterate(monkeypatch):
     """Small graphs go through the iterative solver."""
-    monkeypatch.setattr(eigenpairs_module, "DENSE", 12)
-    monkeypatch.setattr(eigenpairs_module, "MOST_ROWS", 0)
+    monkeypatch.setattr(connected, "DENSE", 12)
+    monkeypatch.setattr(connected, "MOST_ROWS", 0)
 
 
 # Weights
@@ -216,9 +215,9 @@ def test_factors_against_dense(iterate, shape, kind):
 @pytest.mark.parametrize("kind", [np.asarray, sp.csr_array])
 def test_short_side_against_dense(monkeypatch, kind, sparse_cost):
     """LAPACK on the rows of the factor: blocks of columns or sparse products, two components."""
-    monkeypatch.setattr(eigenpairs_module, "DENSE", 12)
-    monkeypatch.setattr(eigenpairs_module, "SPARSE_COST", sparse_cost)
-    monkeypatch.setattr(eigenpairs_module, "CHUNK_NUMBERS", 5000)
+    monkeypatch.setattr(connected, "DENSE", 12)
+    monkeypatch.setattr(connected, "SPARSE_COST", sparse_cost)
+    monkeypatch.setattr(connected, "CHUNK_NUMBERS", 5000)
     A = sp.block_diag([random_augmentations(90, 200, 1), random_augmentations(70, 150, 2)])
     graph, _ = normalized_augmentations(kind(A.toarray()))
     assert check_against_dense(graph, 20).solver == "dense"
@@ -228,7 +227,7 @@ def test_short_side_against_dense(monkeypatch, kind, sparse_cost):
 
 def test_short_side_without_rank(monkeypatch):
     """Rows that repeat: zero eigenvalues have no vectors on the other side of the factor."""
-    monkeypatch.setattr(eigenpairs_module, "DENSE", 12)
+    monkeypatch.setattr(connected, "DENSE", 12)
     rows = random_augmentations(12, 300, 10)
     A = rows[np.r_[:12, np.random.default_rng(0).integers(12, size=200)]]
     found = check_against_dense(normalized_augmentations(A)[0], 20)
@@ -367,7 +366,7 @@ def test_same_seed_same_result(iterate):
 
 def test_pairs_are_kept(monkeypatch):
     calls = []
-    found = eigenpairs_module.eigenpairs
+    found = eigenpairs
 
     def counted(*args, **options):
         calls.append(args[1])
@@ -386,7 +385,7 @@ def test_residuals_are_checked(iterate, monkeypatch):
         values, vectors = found(operator, count, **options)
         return values, vectors + 1e-5 * np.roll(vectors, 1, axis=0)
 
-    monkeypatch.setattr(eigenpairs_module, "largest_pairs", rough)
+    monkeypatch.setattr(connected, "largest_pairs", rough)
     with pytest.raises(ConvergenceError, match=r"residual of .*e-0., expected at most 1.0e-08"):
         eigenpairs(normalized_weights(symmetric(random_weights(200, 0.05, 4)))[0], 5)
 

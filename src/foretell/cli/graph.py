@@ -291,8 +291,9 @@ def _chart(name: str, sample: Sample, k: int, sweep: Any) -> dict[str, Any]:
     if name == "spectrum":
         return graphs.plot_graph_spectrum(graph, min(max(k + 5, 12), graph.n - 1))
     if name == "embedding":
-        k = min(max(k, 3), graph.n - 1)
-        first = 1 if k > 2 and graph.n_components == 1 else 0  # the first is constant
+        # those before only tell components apart
+        first = graph.n_components if graph.n_components + 2 <= min(LOOKED_AT, graph.n - 1) else 0
+        k = min(first + 2, graph.n - 1)
         axes = (first, first + 1) if k > 1 else (0, 0)
         return graphs.plot_embedding(graph.embedding(k), sample.labels, axes=axes)
     if name == "clusters":

@@ -17,9 +17,10 @@ from foretell.errors import InputError
 from foretell.plots.charts import LIMIT, SIMULATION, layered, quantity, rows
 
 Path = str | os.PathLike[str] | None
-GREY = "#9e9e9e"
+GREY = "#b5b5b5"
 MOST_POINTS = 4000  # of an embedding
 MARKED_GAPS = 3
+RESOLVED = 1e-8  # gaps below are rounding
 
 
 def plot_graph_spectrum(graph: Any, k: int, *, path: Path = None) -> dict[str, Any]:
@@ -47,8 +48,8 @@ def plot_graph_spectrum(graph: Any, k: int, *, path: Path = None) -> dict[str, A
     gaps = values[:-1] - values[1:]
     # the first eigenvalue is always one, and its gap says only that the graph hangs together
     order = 1 + np.argsort(-gaps[1:], kind="stable") if k > 2 else np.zeros(1, dtype=int)
-    marked = [int(i) for i in order[:MARKED_GAPS] if gaps[i] > 0]
-    bars = rows(number=np.arange(1, k + 1), value=values)
+    marked = [int(i) for i in order[:MARKED_GAPS] if gaps[i] > RESOLVED]
+    points = rows(number=np.arange(1, k + 1), value=values)
     cuts = [
         {
             "number": i + 1.5,
@@ -59,14 +60,16 @@ def plot_graph_spectrum(graph: Any, k: int, *, path: Path = None) -> dict[str, A
         for i in marked
     ]
     x = quantity("number", "number")
-    x["scale"] = {"domain": [0, k + 1], "nice": False}
-    y = {"field": "value", "type": "quantitative", "title": "eigenvalue"}
+    x |= {"scale": {"domain": [0, k + 2], "nice": False}, "axis": {"tickMinStep": 1}}
+    y = {
+        "field": "value", "type": "quantitative", "title": "eigenvalue", "scale": {"zero": False}
+    }  # fmt: skip
     layers = [
         {
-            "data": {"values": bars},
-            "mark": {"type": "rule", "strokeWidth": max(1.0, min(8.0, 300 / k))},
+            "data": {"values": points},
+            "mark": {"type": "circle", "size": max(12.0, min(70.0, 1500 / k)), "opacity": 1},
             "encoding": {
-                "x": x, "y": y, "y2": {"datum": 0}, "color": {"value": SIMULATION},
+                "x": x, "y": y, "color": {"value": SIMULATION},
                 "tooltip": [{"field": "number"}, {"field": "value", "format": ".5f"}],
             },
         },
@@ -79,7 +82,7 @@ def plot_graph_spectrum(graph: Any, k: int, *, path: Path = None) -> dict[str, A
         },
         {
             "data": {"values": cuts},
-            "mark": {"type": "text", "align": "left", "dx": 4, "dy": -4, "color": LIMIT},
+            "mark": {"type": "text", "align": "left", "dx": 5, "dy": -3, "color": LIMIT},
             "encoding": {"x": x, "y": y | {"field": "top"}, "text": {"field": "text"}},
         },
     ]  # fmt: skip
@@ -136,16 +139,18 @@ def plot_embedding(
         draw = np.random.default_rng(random_state).choice(len(points), MOST_POINTS, replace=False)
         shown = np.sort(draw)
     values = rows(a=points[shown, axes[0]], b=points[shown, axes[1]])
+    room = {"scale": {"zero": False, "padding": 8}}
     encoding: dict[str, Any] = {
-        "x": quantity("a", f"feature {axes[0] + 1}"),
-        "y": quantity("b", f"feature {axes[1] + 1}"),
+        "x": quantity("a", f"feature {axes[0] + 1}") | room,
+        "y": quantity("b", f"feature {axes[1] + 1}") | room,
     }
     if names is not None:
         for value, name in zip(values, names[shown].tolist(), strict=True):
             value["label"] = name
         scheme = "tableau10" if len(set(names)) <= 10 else "tableau20"
         encoding["color"] = {
-            "field": "label", "type": "nominal", "title": None, "scale": {"scheme": scheme}
+            "field": "label", "type": "nominal", "title": None, "scale": {"scheme": scheme},
+            "legend": {"symbolOpacity": 1},
         }  # fmt: skip
     layer = {
         "data": {"values": values},
@@ -206,7 +211,8 @@ def plot_clusters(
                 "x": x, "y": y, "x2": {"field": "x2"}, "y2": {"field": "y2"},
                 "strokeWidth": {
                     "field": "weight", "type": "quantitative", "title": "positive pairs between",
-                    "scale": {"range": [0.3, 14]}, "legend": percent,
+                    "scale": {"range": [0, 9], "zero": True},
+                    "legend": percent | {"symbolType": "stroke", "symbolSize": 500},
                 },
                 "tooltip": [{"field": "between"}, {"field": "weight"} | percent],
             },
@@ -222,7 +228,7 @@ def plot_clusters(
                 },
                 "color": {
                     "field": "leaving", "type": "quantitative", "title": "conductance",
-                    "scale": {"scheme": "oranges", "domainMin": 0}, "legend": percent,
+                    "scale": {"scheme": "oranges", "domain": [0, 1]}, "legend": {"format": ".0%"},
                 },
                 "tooltip": [
                     {"field": "name"}, {"field": "mass"} | percent, {"field": "leaving"} | percent

@@ -6,8 +6,9 @@ mixture :math:`p(x) = \sum_i P_i A(x \mid \bar x_i)`, any integral is estimated 
 draws is then :math:`q_s P_i A(x_s \mid \bar x_i) / p(x_s) = q_s \pi_i(x_s)`, with the posterior
 :math:`\pi_i` of the sample given the point. Rows are divided by their sums, so that samples
 keep their weights and :math:`\lambda_1 = 1`; the eigenvalues then differ from those of the exact
-kernel by a bias of order 1/V and a standard deviation of order :math:`V^{-1/2}` (derived in
-docs/theory/positive-pair-graphs.md).
+kernel by a bias of order 1/V and a standard deviation of order :math:`V^{-1/2}` (argued in
+docs/theory/positive-pair-graphs.md, and measured with eight samples on a line: V times the bias
+and the root of V times the deviation stay within two standard errors from V = 8 to 64).
 """
 
 from __future__ import annotations
