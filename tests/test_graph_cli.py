@@ -261,3 +261,24 @@ def test_bad_input_is_one_message(table, tmp_path, monkeypatch, arguments, text)
     assert text in result.output
     assert "Traceback" not in result.output
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_head_on_rows_is_told_where_few_rows_are_labeled(tmp_path):
+    """Rows of two far groups, a third of them labeled: their mean features tell them apart."""
+    rng = np.random.default_rng(0)
+    groups = np.arange(60) % 2
+    rows = rng.normal(size=(60, 3)) + 4.0 * groups[:, None]
+    lines = ["a,b,c,kind"]
+    for j, (row, group) in enumerate(zip(rows, groups, strict=True)):
+        name = ("left", "right")[group] if j % 3 == 0 else ""
+        lines.append(",".join([*(f"{v:.4f}" for v in row), name]))
+    path, out = tmp_path / "rows.csv", tmp_path / "numbers.json"
+    path.write_text("\n".join(lines))
+    result = run(path, "--label", "kind", "--augment", "noise:0.7", "--rank", 3, "--json", out)
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())["row_accuracy"]
+    assert found["value"] == 1.0
+    assert 0.5 < found["low"] < 1.0
+    weak = run(path, "--label", "kind", "--augment", "noise:0.01", "--rank", 3)
+    assert "too weak" in weak.output
+    assert "linear head" not in weak.output

@@ -6,25 +6,15 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
 from foretell.cli.common import Command, warnings_told
+from foretell.cli.graph_told import LOOKED_AT, Sample, finite, told
 from foretell.errors import InputError
 
 WEIGHTS = (".npz", ".npy", ".mtx")
-LOOKED_AT = 33  # eigenvalues from which a number of features is read
-
-
-class Sample(NamedTuple):
-    """A graph, labels of its vertices and alpha where known, how it came about, what is missing."""
-
-    graph: Any
-    labels: Any
-    alpha: float | None
-    how: str
-    missing: str = ""
 
 
 @click.command(cls=Command)
@@ -106,7 +96,7 @@ def graph(
         if sample.missing and ("clusters" in files or factors):
             raise InputError(f"--clusters and --strengths need classes: {sample.missing}")
         k = _rank(sample.graph, rank)
-        lines, numbers = _told(sample, k, parts)
+        lines, numbers = told(sample, k, parts, y)
         sweep = None
         if factors and rows is not None and y is not None:
             sweep = _swept(rows, y, str(augment), factors, k, options)
@@ -117,7 +107,7 @@ def graph(
     for path, content in contents.items():
         write_bytes(content, path)
     if json_path is not None:
-        write_text(json.dumps(_finite(numbers), indent=1, allow_nan=False), json_path)
+        write_text(json.dumps(finite(numbers), indent=1, allow_nan=False), json_path)
     click.echo("\n".join(lines))
     for name, path in files.items():
         click.echo(f"{name.capitalize()}: {path}")
@@ -233,46 +223,6 @@ def _rank(graph: Any, text: str) -> int:
     return int(gaps.argmax()) + 2
 
 
-def _told(sample: Sample, k: int, parts: int | None) -> tuple[list[str], dict[str, Any]]:
-    """What is said, and the numbers behind it."""
-    graph = sample.graph
-    values = graph.spectrum(min(max(LOOKED_AT, k + 1), graph.n - 1))
-    numbers: dict[str, Any] = {
-        "vertices": graph.n,
-        "components": graph.n_components,
-        "eigenvalues": values.tolist(),
-        "rank": k,
-        "minimal_loss": graph.minimal_loss(k),
-    }
-    lines = [
-        sample.how,
-        f"Connected components: {graph.n_components:,}",
-        f"Features: {k} (eigenvalue {k} is {values[k - 1]:.4f}"
-        + (f", the next one {values[k]:.4f})" if k < len(values) else ")"),
-        f"Least spectral contrastive loss with them: {graph.minimal_loss(k):.6g}",
-    ]
-    if parts is not None:
-        partition = graph.sparsest_partition(parts)
-        lines += ["", f"Sparsest partition found: {partition}"]
-        numbers["sparsest_partition"] = {"upper": partition.upper, "lower": partition.lower}
-    if sample.alpha is not None:
-        lines += ["", f"Augmentations that change the class (alpha): {sample.alpha:.4g}"]
-        numbers["alpha"] = sample.alpha
-    if sample.missing:
-        lines.append(f"Nothing more is said of classes: {sample.missing}.")
-    if sample.labels is not None:
-        probe, leaving = graph.probe(sample.labels, k), graph.conductance(sample.labels)
-        lines += ["", f"Classes as clusters: {leaving}"]
-        lines += ["", str(probe)]
-        numbers |= {
-            "conductance": leaving.largest,
-            "disagreement": probe.bound.disagreement,
-            "probe_error": probe.error,
-            "probe_bound": probe.bound.error,
-        }
-    return lines, numbers
-
-
 def _swept(
     rows: Any, y: Any, augment: str, factors: list[float], k: int, options: dict[str, Any]
 ) -> Any:
@@ -299,15 +249,3 @@ def _chart(name: str, sample: Sample, k: int, sweep: Any) -> dict[str, Any]:
     if name == "clusters":
         return graphs.plot_clusters(graph, sample.labels)
     return graphs.plot_strength(sweep)
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that JSON has; infinite ones as null."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) or hasattr(value, "dtype"):
-        number = float(value)
-        return number if math.isfinite(number) else None
-    return value
