@@ -53,6 +53,7 @@ def plot_label_efficiency(
     color = {
         "field": "of", "type": "nominal", "title": None,
         "scale": {"domain": names, "range": list(PALETTE[: len(names)])},
+        "legend": {"symbolOpacity": 1},
     }  # fmt: skip
     base = {"x": x, "color": color}
     layers: list[dict[str, Any]] = []
