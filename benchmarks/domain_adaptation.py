@@ -141,7 +141,7 @@ def model(augment: Any, *, epochs: int, linear: bool) -> Any:
 
 
 def compare(names: list[str], *, draws: int, epochs: int, linear: bool) -> None:
-    from foretell.experiments.domain_adaptation import domain_adaptation
+    from foretell.experiments import domain_adaptation
     from foretell.theory.connectivity import connectivity_of_rows
 
     for name in names:

@@ -72,7 +72,7 @@ def learn(name: str, X: np.ndarray) -> np.ndarray:
 
 
 def curves(sets: dict, y: np.ndarray, probe: str, n_draws: int, sizes: np.ndarray) -> object:
-    from foretell.experiments.label_efficiency import label_efficiency
+    from foretell.experiments import label_efficiency
 
     start = time.process_time()
     found = label_efficiency(sets, y, sizes, n_draws=n_draws, probe=probe, test=4000)

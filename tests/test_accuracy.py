@@ -11,8 +11,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from foretell import FactorModel, LinearHead, LogisticHead, TwoStageClassifier
 from foretell.errors import InputError
 from foretell.estimators import NeighborsClassifier, probe_accuracy
-from foretell.heads.penalty import GRID, choose_penalty
+from foretell.heads.penalty import GRID, _folds, choose_penalty
 from foretell.inference.accuracy import Hits, accuracy_of, clopper_pearson, count_hits
+from foretell.inference.labeled_rows import left_out, stacked
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,52 @@ def test_leaving_out_by_one_newton_step_is_that_of_refits(features, rng):
     assert quick.value < training.mean()
 
 
+@pytest.mark.parametrize(
+    ("head", "k", "error"),
+    [
+        (LinearHead(), 2, 1e-9),
+        (LinearHead(penalty=0.2), 1, 0.05),
+        (LogisticHead(penalty=0.05), 1, 0.2),
+        (LogisticHead(penalty=0.05), 2, 0.2),
+    ],
+)
+def test_outputs_of_rows_left_out_are_those_of_refits(rng, head, k, error):
+    """Beside the move of the refit; exact for least squares, with weights as without."""
+    n, r = 60, 3
+    X, weights = rng.normal(size=(n, r)), rng.uniform(0.5, 2.0, size=n)
+    y = X[:, :k] + rng.normal(size=(n, k))
+    if not head.quadratic:
+        y = np.concatenate([np.zeros((n, 1)), y], axis=1).argmax(axis=1)
+    fit = head.fit(X, y, weights)
+    design = np.concatenate([np.ones((n, 1)), X], axis=1)
+    phi = np.einsum("ab,nq->nabq", np.eye(k), design).reshape(n, k, -1)
+    outputs, share = fit.predict(X), weights / weights.sum()
+    penalty = np.kron(np.eye(k), head.penalty_matrix(1 + r))
+    hessian = np.einsum("n,nai,nab,nbj->ij", share, phi, head.second(outputs), phi)
+    found = left_out(
+        head, outputs, y, phi, np.linalg.inv(hessian + penalty), share, penalty @ stacked(head, fit)
+    )
+    exact = np.empty_like(outputs)
+    for i in range(n):
+        rest = np.arange(n) != i
+        exact[i] = head.fit(X[rest], y[rest], weights[rest]).predict(X[[i]])
+    assert np.abs(found - exact).max() < error * np.abs(outputs - exact).max()
+
+
+def test_rare_classes_are_in_every_sample_that_penalties_are_fitted_to(rng):
+    y = rng.permutation(np.repeat([0, 1, 2, 3, 4], [30, 4, 3, 2, 1]))
+    fold = _folds(y)
+    assert fold[y == 4] == -1
+    assert set(fold[y != 4]) == set(range(5))
+    for k in range(5):
+        assert set(y[fold != k]) == set(range(5))
+    F = rng.normal(size=(40, 3)) + np.eye(5, 3)[y]
+    penalty, rule = choose_penalty(F, y, classes=True)
+    assert penalty > 0
+    assert rule == "5-fold cross-validation of the log-loss"
+    assert choose_penalty(F[:, :0], y, classes=True) == (0.0, "zero, as there are no features")
+
+
 def test_estimators_leave_out_what_probes_leave_out(features, rng):
     """FactorModel of a pre-training sample that labeled rows are no part of."""
     F, y = features
@@ -119,11 +166,11 @@ def test_neighbors_are_those_of_scikit_learn_and_leave_out_exactly(features, rng
 
 
 def test_intervals_from_100_labels_cover_the_accuracy_of_their_probe(features):
-    """Linear probe and five neighbors, 120 draws; binomial intervals do not for both."""
+    """Linear probe and five neighbors, 100 draws; binomial intervals do not for both."""
     F, y = features
     rng, covered = np.random.default_rng(0), np.zeros((2, 2))
     head = LogisticHead(penalty=0.02)
-    draws = 120
+    draws = 100
     for _ in range(draws):
         inside, outside = labeled(features, 100, rng)
         fit = head.fit(F[inside], y[inside])

@@ -384,8 +384,20 @@ def test_augmentations_that_blur_everything_have_one_bayes_label():
 def test_strengths_without_an_augmentation_or_with_too_many_dimensions_are_refused():
     with pytest.raises(InputError, match="no strength"):
         augmentation_strength(np.eye(3), [0, 1, 1], Mask, [], k=1)
-    with pytest.raises(InputError, match="k is a whole number"):
+    with pytest.raises(InputError, match="one vertex"):
         augmentation_strength(np.eye(3), [0, 1, 1], Mask, [1.0], k=1)
+
+
+def test_without_mass_left_out_densities_are_exact():
+    X = np.random.default_rng(0).standard_normal((40, 2))
+    found = augmentation_probabilities(X, Noise(0.1), mass=0, n_views=3)
+    P = found.probabilities.toarray()
+    assert found.neglected == 0.0
+    distance = ((found.points[None] - X[:, None]) ** 2).sum(axis=2)
+    density = np.exp(-0.5 * distance / 0.1**2)
+    exact = density / density.sum(axis=0)
+    np.testing.assert_allclose(P, exact / exact.sum(axis=1, keepdims=True), rtol=1e-9, atol=1e-300)
+    assert (P > 0).sum() > (augmentation_probabilities(X, Noise(0.1), n_views=3).joint > 0).sum()
 
 
 # inputs
@@ -450,7 +462,7 @@ def test_equal_seeds_give_equal_graphs():
         (np.eye(2), Noise(1.0), {"points": np.eye(3)}, r"points of shape \(c, 2\)"),
         (np.eye(2), Noise(1.0), {"points": np.array([[np.nan, 0]])}, "points contains NaN"),
         (np.eye(2), Noise(1.0), {"neighbors": 0}, "neighbors is a whole number"),
-        (np.eye(2), Noise(1.0), {"mass": 0.0}, "mass lies between"),
+        (np.eye(2), Noise(1.0), {"mass": -0.1}, "mass is at least 0"),
         (np.eye(2), Noise(1.0), {"weights": [1.0]}, "one weight a row"),
         (np.eye(2), Noise(1.0), {"weights": [1.0, 0.0]}, "weights are positive"),
         (np.eye(2), Noise(1.0), {"weights": [1.0, -1.0]}, "at least zero"),

@@ -7,7 +7,7 @@ import pytest
 
 from foretell.data.augmentations import Noise
 from foretell.errors import InputError
-from foretell.experiments.domain_adaptation import domain_adaptation
+from foretell.experiments.domain_study import domain_adaptation
 from foretell.models import SpectralContrastive
 from foretell.theory.connectivity import connectivity_of_rows
 from foretell.theory.domain_adaptation import DomainToy
@@ -179,9 +179,15 @@ def test_bad_numbers():
     toy = DomainToy(1.0, 0.3, 0.2, 0.1)
     with pytest.raises(InputError, match="n_classes is a whole number >= 2"):
         DomainToy(1.0, 0.3, 0.2, 0.1, n_classes=1)
-    with pytest.raises(InputError, match="n_features is 1 to 4"):
+    with pytest.raises(InputError, match="n_features is a whole number from 1 to 4"):
         toy.transfer(5)
-    with pytest.raises(InputError, match="n_sources is 1 to 1"):
+    for k in (2.5, True, "2", None):
+        with pytest.raises(InputError, match="n_features is a whole number from 1 to 4"):
+            toy.transfer(k)
+    for rho in ("1", True, None, 1j):
+        with pytest.raises(InputError, match="rho is a real number"):
+            DomainToy(rho, 0.3, 0.2, 0.1)
+    with pytest.raises(InputError, match="n_sources is a whole number from 1 to 1"):
         toy.transfer(3, 2)
 
 

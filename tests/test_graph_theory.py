@@ -388,6 +388,27 @@ def test_more_parts_than_distinct_vertices():
     assert found.upper == pytest.approx(1 - 1 / 4.4, rel=1e-12)  # every vertex alone
 
 
+def test_few_vertices_have_the_sparsest_partition_exactly():
+    rng = np.random.default_rng(5)
+    for m in (2, 3, 5, 8):
+        graph = graph_of(dense_weights(rng, 8))
+        found = sparsest_partition(graph, m)
+        every = (np.array(codes) for codes in product(range(m), repeat=7))
+        best = (
+            min(
+                conductance(graph, np.append(0, codes)).largest
+                for codes in (every if m < 5 else [])
+                if len(set(codes.tolist()) | {0}) == m
+            )
+            if m < 5
+            else found.upper
+        )
+        assert found.exact
+        assert found.lower == found.upper == pytest.approx(best, rel=1e-12)
+        assert len(set(found.labels.tolist())) == m
+    assert "exactly" in str(found)
+
+
 def test_bad_numbers_of_parts_are_refused():
     graph = graph_of(np.ones((4, 4)) + np.eye(4))
     for m in (1, 5, 2.0, True):

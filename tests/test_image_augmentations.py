@@ -176,7 +176,7 @@ def test_channels_change_together(make, rng):
         (lambda: Erase((8, 8), 0), "a height and a width >= 1; found 0"),
         (lambda: Contrast((-1, 1)), "factor has a smallest and a largest value"),
         (lambda: Contrast(brightness=-1), "brightness is a number >= 0"),
-        (lambda: Shift((8, 8), 1)(np.ones((2, 63)), None), "64 pixels; found rows of shape .2, 63"),
+        (lambda: Shift((8, 8), 1)(np.ones((2, 63)), None), "64 pixels; found rows of 63 columns"),
     ],
 )
 def test_bad_input(make, words):

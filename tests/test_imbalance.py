@@ -57,7 +57,7 @@ def test_long_tail_adds_up_and_stays_within_one_of_its_shares(kind):
         ((10, 100, 100), "raise n to 249"),
         ((3, 2, 1), "at least one a class"),
         ((3, 50.0, 2), "whole number"),
-        ((1, 50, 2), "at least 2 classes"),
+        ((1, 50, 2), "n_classes is a whole number >= 2"),
         ((3, 50, 0.5), "at least 1"),
         ((3, 50, np.inf), "at least 1"),
         ((3, 50, np.nan), "at least 1"),
@@ -67,6 +67,23 @@ def test_long_tail_adds_up_and_stays_within_one_of_its_shares(kind):
 def test_long_tail_refuses(args, says):
     with pytest.raises(InputError, match=says):
         long_tail(*args)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: RareClassToy("a"),
+        lambda: RareClassToy(0.1, n_columns=True),
+        lambda: RareClassToy(0.1).learned("supervised", "a"),
+        lambda: cluster_spectrum(["a"], 0.1),
+        lambda: linked_spectrum([0.5, 0.5], None),
+        lambda: smallest_learned_mass("a", 0.9),
+        lambda: long_tail(3, 50, "2"),
+    ],
+)
+def test_text_for_numbers_is_refused(call):
+    with pytest.raises(InputError, match=r"is a real number|are real numbers|is a whole number"):
+        call()
 
 
 def test_cure_of_too_few_rows_works():
@@ -637,7 +654,7 @@ def test_network_is_compared_with_the_same_network_with_labels():
 
 
 BAD = {
-    "one draw": ({"n_draws": 1}, "n_draws >= 2"),
+    "one draw": ({"n_draws": 1}, "n_draws is a whole number >= 2"),
     "ratio": ({"ratio": 0.5}, "at least 1"),
     "seed": ({"random_state": -1}, "random_state"),
     "too many rows": ({"n": 300}, "lower n"),

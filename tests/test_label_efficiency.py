@@ -6,7 +6,7 @@ import pytest
 from foretell.errors import InputError
 from foretell.experiments import label_forecast, probes
 from foretell.experiments.crossings import Crossing, last_advantage
-from foretell.experiments.label_efficiency import LabelEfficiency, label_efficiency
+from foretell.experiments.label_curves import LabelEfficiency, label_efficiency
 from foretell.experiments.label_forecast import forecast_claim, forecast_labels
 from foretell.experiments.labeled_features import random_features
 from foretell.experiments.learning_curves import (
@@ -172,7 +172,7 @@ def test_digits_with_few_labels(digits):
     assert 0.1 < curves.mean[1, 1] < 0.2
     assert "components" in curves.verdict()
     assert len(str(curves).splitlines()) == 4
-    frame = curves.to_frame("pandas")
+    frame = curves.frame("pandas")
     assert frame.shape == (6, 7)
     np.testing.assert_allclose(frame["error"], curves.mean.ravel())
     gap = frame.query("features == 'components'")["difference"]
@@ -180,7 +180,7 @@ def test_digits_with_few_labels(digits):
     np.testing.assert_allclose(
         frame["difference_standard_error"][:2], curves.difference()[1], rtol=1e-12
     )
-    assert curves.to_frame("pyarrow").num_rows == 6
+    assert curves.frame("pyarrow").num_rows == 6
 
 
 def planted(first, second, noise=0.0):
@@ -357,7 +357,7 @@ def test_forecast_on_digits(digits):
     )
     assert np.array_equal(again.mean, found.mean)
     assert again.pays_until == found.pays_until
-    assert found.to_frame("pandas").shape == (4, 5)
+    assert found.frame("pandas").shape == (4, 5)
     assert "forecast misclassification" in str(found)
     assert found.verdict() in str(found)
 
@@ -393,7 +393,7 @@ def crossing(labels, low, high, ahead=0.0):
     ("found", "words"),
     [
         (crossing(np.inf, np.inf, np.inf, 1.0), "pays at every number of labels up to 5,000"),
-        (crossing(60, 0, 90), "does not pay beyond the 100 labels of the pilot"),
+        (crossing(60, 0, 90), "stopped paying before about 90 labels, within the pilot of 100"),
         (crossing(300, 50, np.inf, 0.45), "cannot tell where learned stops paying"),
         (crossing(np.inf, 400, np.inf, 0.55), "at 5,000 labels are 55 %"),
         (crossing(np.inf, 400, np.inf, 0.8), "probably pays up to 5,000 labels, with odds of 80 %"),
@@ -430,12 +430,13 @@ HOLE = np.where(np.arange(240).reshape(80, 3) == 7, np.nan, X)
         ({"sizes": [20, 71]}, r"numbers of labels are from 4 to 70.*found 20 to 71"),
         ({"sizes": [2]}, "found 2 to 2"),
         ({"sizes": [10.5]}, "whole numbers"),
-        ({"n_draws": 1}, "n_draws is a whole number, at least 2; found 1"),
+        ({"random_state": -1}, "random_state is a whole number >= 0; found -1"),
+        ({"n_draws": 1}, "n_draws is a whole number >= 2; found 1"),
         ({"probe": "deep"}, "probe is one of"),
         ({"test": [1, 2]}, "at least 10 row numbers"),
         ({"test": [*range(9), 80]}, "from 0 to 79"),
         ({"test": [0, *range(12)]}, "distinct"),
-        ({"test": 3}, "test is a whole number, at least 10"),
+        ({"test": 3}, "test is a whole number >= 10"),
     ],
 )
 def test_bad_input_of_measured_curves(arguments, message):
@@ -453,6 +454,7 @@ def test_bad_input_of_measured_curves(arguments, message):
         ({"features": {"a": HOLE}}, "contains NaN"),
         ({"level": 1.0}, "level is between 0 and 1"),
         ({"n_splits": 0}, "n_splits"),
+        ({"random_state": None}, "random_state is a whole number >= 0; found None"),
         ({"sizes": [0]}, "found 0 to 0"),
     ],
 )

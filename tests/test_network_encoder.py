@@ -1,13 +1,16 @@
 """Networks trained by mini-batches as stage 1: end to end, and a law that holds them fixed."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.linalg import subspace_angles
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from foretell import (
     LinearHead,
@@ -20,12 +23,36 @@ from foretell import (
 )
 from foretell.data.sources import ArraySource
 from foretell.errors import InputError
-from foretell.estimators import pretraining_spread
+from foretell.estimators import NeighborsClassifier, pretraining_spread
+from foretell.estimators.pretraining_spread import variance_between
 from foretell.heads.logistic import contrasts
 from foretell.training import MLP, Network, Training
 
+TINY = SpectralContrastive(
+    2, Noise(0.1), encoder=MLP((4,)), training=Training(epochs=2, scale_inputs="columns")
+)
 SHORT = Training(epochs=5, norm_cap=1.0)
 MODEL = SpectralContrastive(8, Noise(0.2), encoder=MLP((32,)), training=SHORT)
+
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*does not inherit from `sklearn.base.Base")
+    scikit_learn_checks = parametrize_with_checks(
+        [
+            TwoStageRegressor(TINY),
+            TwoStageClassifier(TINY, LogisticHead(penalty=0.1)),
+            NeighborsClassifier(TINY),
+        ],
+        expected_failed_checks=lambda estimator: {
+            "check_sample_weight_equivalence_on_dense_data": "mini-batches are drawn over rows",
+        },
+    )
+
+
+@pytest.mark.slow  # every check has rows of another shape, for which the training is compiled
+@scikit_learn_checks
+def test_scikit_learn_accepts_estimators_on_networks(estimator, check):
+    check(estimator)
 
 
 @pytest.fixture(scope="module")
@@ -158,14 +185,14 @@ def test_refits_clones_and_pickles_are_the_same(digits, fitted):
 
 
 def test_pool_views_weights_frames_and_clusters(digits):
-    X, y, _ = digits
+    X, y = digits[0][:600], digits[1][:600]
     known = ~np.isnan(y)
     X, target = X[:, X.std(axis=0) > 0.1], X @ np.linspace(-1, 1, 64)
     model = SpectralContrastive(4, Noise(0.2), encoder=MLP((16,)), training=SHORT)
     est = TwoStageRegressor(model, LinearHead(), pool=False)
-    frame = pd.DataFrame(X[known], columns=[f"p{j}" for j in range(X.shape[1])])
-    est.fit(frame, target[known], X_unlabeled=frame.iloc[:0:-1])
-    assert est.n_unlabeled_ == known.sum() - 1
+    frame = pd.DataFrame(X, columns=[f"p{j}" for j in range(X.shape[1])])
+    est.fit(frame[known], target[known], X_unlabeled=frame.iloc[::-1])
+    assert est.n_unlabeled_ == len(X)
     assert not any("helped to train" in f.title for f in est.diagnose())
     groups = np.arange(len(X)) // 2
     labels = np.where(known, target, np.nan)
@@ -221,8 +248,69 @@ def test_spread_between_networks_is_measured_beside_the_law(digits):
         est.fit(X, y).predict_proba(X)[np.arange(len(X)), truth]
     ).mean())  # fmt: skip
     assert "3 networks (seeds)" in str(spread)
+    again = pretraining_spread(est, X, y, **data, bootstrap=True)
+    assert "3 networks (resampled rows and seeds)" in str(again)
+    assert again.bootstrap
+    assert len({*again.risk, *spread.risk}) == 6
     with pytest.raises(InputError, match="at least 2 seeds"):
         pretraining_spread(est, X, y, **(data | {"seeds": (0,)}))
+    with pytest.raises(InputError, match="found 1 other class"):
+        pretraining_spread(est, X, y, **(data | {"y_test": np.where(truth == 3, 11, truth)}))
+    with pytest.raises(InputError, match=f"{len(y) - 300} rows without one"):
+        pretraining_spread(est, X, y, **(data | {"y_test": y}))
+
+
+class Recorder:
+    """A regressor that keeps the rows it was fitted to, and has no labels to learn from."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def get_params(self, deep=True):
+        return {"model": self.model}
+
+    def set_params(self, model__random_state):
+        self.model.random_state = model__random_state
+        return self
+
+    def fit(self, X, y):
+        Recorder.seen.append(X)
+        return self
+
+    def predict(self, X):
+        return X @ np.eye(5, 2)
+
+    def excess_risk(self):
+        return stats.norm()
+
+
+def test_bootstrap_resamples_unlabeled_rows_alone():
+    """Of several targets as of one; each seed has its own rows."""
+    X = np.random.default_rng(0).normal(size=(60, 5))
+    y = np.where(np.arange(60)[:, None] % 3 == 0, X @ np.eye(5, 2), np.nan)
+    known = np.arange(0, 60, 3)
+    for bootstrap in (False, True):
+        Recorder.seen = []
+        est = Recorder(SpectralContrastive(2))
+        data = {"X_test": X[known], "y_test": y[known], "seeds": (4, 5)}
+        found = pretraining_spread(est, X, y, **data, bootstrap=bootstrap)
+        np.testing.assert_array_equal(found.risk, 0)
+        one, two = Recorder.seen
+        np.testing.assert_array_equal(one[known], X[known])
+        others = {row.tobytes() for row in np.delete(X, known, axis=0)}
+        assert {row.tobytes() for row in np.delete(one, known, axis=0)} <= others
+        assert np.array_equal(one, X) == np.array_equal(one, two) == (not bootstrap)
+
+
+@pytest.mark.parametrize("between", [0.0, 0.05])
+def test_spread_beyond_test_rows_is_unbiased(rng, between):
+    """Losses of 4 networks on 50 common rows; mean of 4,000 draws, four standard errors."""
+    R, T, draws = 4, 50, 4000
+    shape = (draws, R, 1)
+    losses = rng.normal(size=(draws, 1, T)) + between * rng.normal(size=shape)
+    losses = losses + 0.3 * rng.normal(size=(draws, R, T))
+    found = np.array([variance_between(table) for table in losses])
+    assert abs(found.mean() - between**2) < 4 * found.std(ddof=1) / np.sqrt(draws)
 
 
 def clone_of(model):

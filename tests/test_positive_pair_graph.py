@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def iterate(monkeypatch):
     """Small graphs go through the iterative solver."""
     monkeypatch.setattr(connected, "DENSE", 12)
     monkeypatch.setattr(connected, "MOST_ROWS", 0)
+    monkeypatch.setattr(connected, "is_banded", lambda matrix: False)
 
 
 # Weights
@@ -386,8 +388,184 @@ def test_residuals_are_checked(iterate, monkeypatch):
         return values, vectors + 1e-5 * np.roll(vectors, 1, axis=0)
 
     monkeypatch.setattr(connected, "largest_pairs", rough)
+    monkeypatch.setattr(lanczos, "MAX_REFINEMENTS", 0)
     with pytest.raises(ConvergenceError, match=r"residual of .*e-0., expected at most 1.0e-08"):
         eigenpairs(normalized_weights(symmetric(random_weights(200, 0.05, 4)))[0], 5)
+
+
+def chain_of_clusters(n_clusters, size, link, extra=0):
+    """Cliques of n_clusters with weak links: a chain, and ``extra`` random ones beside it."""
+    rng = np.random.default_rng(0)
+    W = sp.kron(sp.eye_array(n_clusters), np.ones((size, size))).tolil()
+    starts = size * np.arange(n_clusters)
+    ends = rng.integers(0, n_clusters * size, (extra, 2)).tolist()
+    for a, b in [*pairwise(starts), *ends]:
+        W[a, b] = W[b, a] = W[a, b] + link
+    order = rng.permutation(n_clusters * size)
+    return W.tocsr()[order][:, order]
+
+
+@pytest.mark.parametrize(
+    ("n_clusters", "size", "link", "k"),
+    [(300, 10, 1e-5, 20), (300, 10, 1e-9, 64), (30, 100, 1e-7, 4), (1000, 3, 1e-9, 20)],
+)
+@pytest.mark.parametrize("banded", [True, False])
+def test_clusters_that_hardly_touch(n_clusters, size, link, k, banded, monkeypatch):
+    if not banded:
+        monkeypatch.setattr(connected, "is_banded", lambda matrix: False)
+        monkeypatch.setattr(lanczos, "MAX_WORK", 1e8)
+    graph = PositivePairGraph(chain_of_clusters(n_clusters, size, link, extra=n_clusters // 4))
+    found = eigenpairs(graph.normalized, k)
+    assert found.residuals.max() < 1e-8
+    np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(k), atol=1e-10)
+    exact = sp.linalg.eigsh(
+        graph.normalized.adjacency, k, sigma=1 + 1e-6, return_eigenvectors=False, tol=1e-13
+    )
+    np.testing.assert_allclose(found.values, np.sort(exact)[::-1], atol=1e-12)
+
+
+def test_long_path_and_ring_in_closed_form():
+    n, k = 20_000, 20
+    links = sp.diags_array([np.ones(n - 1)] * 2, offsets=[-1, 1]).tolil()
+    path = eigenpairs(normalized_weights(links.tocsr())[0], k)
+    np.testing.assert_allclose(path.values, np.cos(np.pi * np.arange(k) / (n - 1)), atol=1e-13)
+    links[0, n - 1] = links[n - 1, 0] = 1.0
+    ring = eigenpairs(normalized_weights(links.tocsr())[0], k)
+    np.testing.assert_allclose(
+        ring.values, np.cos(2 * np.pi * ((np.arange(k) + 1) // 2) / n), atol=1e-13
+    )
+    assert max(path.residuals.max(), ring.residuals.max()) < 1e-12
+
+
+def test_all_copies_are_found_in_banded_graphs():
+    legs, length = 7, 150
+    ends = 1 + np.arange(legs * length).reshape(legs, length)
+    rows = np.concatenate([np.zeros(legs, dtype=int), ends[:, :-1].ravel()])
+    columns = np.concatenate([ends[:, 0], ends[:, 1:].ravel()])
+    n = 1 + legs * length
+    W = sp.coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n))
+    graph = normalized_weights((W + W.T).tocsr())[0]
+    exact = np.linalg.eigvalsh(graph.adjacency.toarray())[::-1]
+    for k in (3, 7, 20):
+        found = eigenpairs(graph, k)
+        np.testing.assert_allclose(found.values, exact[:k], atol=1e-12)
+        np.testing.assert_allclose(found.vectors.T @ found.vectors, np.eye(k), atol=1e-10)
+
+
+def test_where_iterations_fail_the_dense_matrix_is_solved(iterate, monkeypatch):
+    def stuck(*_, **__):
+        raise ConvergenceError("stuck")
+
+    monkeypatch.setattr(connected, "largest_pairs", stuck)
+    W = symmetric(random_weights(200, 0.05, 4))
+    graph = normalized_weights(W)[0]
+    exact = np.linalg.eigvalsh(graph.adjacency.toarray())[::-1]
+    np.testing.assert_allclose(eigenpairs(graph, 5).values, exact[:5], atol=1e-12)
+    monkeypatch.setattr(connected, "DENSE_FALLBACK", 100)
+    with pytest.raises(ConvergenceError, match="stuck"):
+        eigenpairs(graph, 5)
+
+
+def test_work_is_bounded_and_advice_given(monkeypatch):
+    monkeypatch.setattr(connected, "is_banded", lambda matrix: False)
+    monkeypatch.setattr(connected, "DENSE_FALLBACK", 0)
+    monkeypatch.setattr(lanczos, "MAX_WORK", 1e7)
+    monkeypatch.setattr(lanczos, "QUICK_RESTARTS", 2)
+    n = 3000
+    path = sp.diags_array([np.ones(n - 1)] * 2, offsets=[-1, 1]).tocsr()
+    with pytest.raises(ConvergenceError, match="ask for more eigenpairs, so that a gap follows"):
+        PositivePairGraph(path).spectrum(20)
+
+
+def test_tiny_and_huge_features():
+    g = PositivePairGraph(np.kron(np.eye(2), np.ones((4, 4))) + 0.02)
+    y, f = [0] * 4 + [1] * 4, g.embedding(2) @ [[1, 0.2], [0.1, 2]]
+    for scale in (1e-170, 1e170, 1e300):
+        assert g.probe_features(scale * f, y).error == 0
+        assert g.principal_angles(scale * f).captured == pytest.approx(1.0)
+    assert g.trained_probe(1e-170 * f, y).fit.error == 0
+    for scale in (1e100, 1e300):
+        with pytest.raises(InputError, match="loss of these features is not finite"):
+            g.spectral_loss(scale * f)
+        with pytest.raises(InputError, match="loss of these features is not finite"):
+            g.trained_probe(scale * f, y)
+
+
+def test_a_collapsed_network_predicts_nothing():
+    g = PositivePairGraph(np.kron(np.eye(2), np.ones((4, 4))) + 0.02)
+    found = g.trained_probe(np.zeros((8, 2)), [0] * 4 + [1] * 4)
+    assert found.fit.rank == 0
+    assert found.fit.squared_risk == pytest.approx(1.0)
+    assert found.fit.error == pytest.approx(0.5)
+    assert found.excess_loss == pytest.approx(-g.minimal_loss(2))
+
+
+@pytest.mark.parametrize(
+    "features",
+    [None, 3, "abc", [["1", "2"]] * 8, np.ones((8, 2)) + 1j, [[1.0], [1.0, 2.0]], [[None]] * 8],
+)
+def test_features_that_are_no_numbers_are_refused(features):
+    g = PositivePairGraph(np.ones((8, 8)) + np.eye(8))
+    y = [0] * 4 + [1] * 4
+    for use in (g.spectral_loss, g.principal_angles):
+        with pytest.raises(InputError, match="features"):
+            use(features)
+    for use in (g.probe_features, g.trained_probe):
+        with pytest.raises(InputError, match="features"):
+            use(features, y)
+
+
+@pytest.mark.parametrize("k", ["2", None, True, 2.0, 0, 8])
+def test_dimensions_that_are_no_whole_numbers_are_refused(k):
+    g = PositivePairGraph(np.ones((8, 8)) + np.eye(8))
+    y = [0] * 4 + [1] * 4
+    calls = [lambda: g.probe(y, k), lambda: g.rates(y, k), lambda: g.probe_bound(y, k)]
+    if k is not None:
+        calls += [lambda: g.principal_angles(np.eye(8)[:, :2], k)]
+    for call in calls:
+        with pytest.raises(InputError, match="k is a whole number from 1 to 7"):
+            call()
+    with pytest.raises(InputError, match="m is a whole number"):
+        g.cheeger(k)
+    if k not in (None, 8):
+        with pytest.raises(InputError, match="k is a whole number from 1 to 8"):
+            g.walk_mass(np.eye(8), 2, k)
+
+
+@pytest.mark.parametrize("labels", [None, 3, "ababab", [0, 1]])
+def test_labels_of_another_kind_are_refused(labels):
+    g = PositivePairGraph(np.ones((6, 6)) + np.eye(6))
+    dropped = PositivePairGraph(np.diag([1.0, 1, 1, 1, 1, 0]), isolated="drop")
+    for graph in (g, dropped):
+        with pytest.raises(InputError, match="labels"):
+            graph.disagreement(labels)
+
+
+def test_weights_and_seeds_of_another_kind():
+    W = np.ones((3, 3)) + np.eye(3)
+    np.testing.assert_array_equal(
+        PositivePairGraph(W.astype(object)).weights, PositivePairGraph(W).weights
+    )
+    with pytest.raises(InputError, match="different lengths"):
+        PositivePairGraph([[1, 2], [1]])
+    for seed in ("a", None, True, -1):
+        with pytest.raises(InputError, match="random_state is a whole number"):
+            PositivePairGraph(W, random_state=seed)
+
+
+def test_one_vertex():
+    g = PositivePairGraph([[2.0]])
+    assert "1 vertex," in g.summary()
+    with pytest.raises(InputError, match="one vertex, whose only eigenvalue is 1"):
+        g.embedding(1)
+
+
+def test_printed_numbers():
+    g = PositivePairGraph(np.kron(np.eye(2), np.ones((3, 3))))
+    assert "leading eigenvalues: 1, 1, 0, 0, 0" in g.summary()
+    assert str(g.pairs(2)).startswith("2 eigenvalues from 1 to ") or len(g.pairs(2).values) > 2
+    head = g.probe_features(np.eye(6)[:, :2], [0, 0, 0, 1, 1, 1])
+    assert str(head).startswith("linear head on 2 dimensions: error ")
 
 
 def test_ties_are_told():

@@ -9,7 +9,9 @@ from foretell.errors import InputError
 from foretell.theory.connectivity import connectivity_of_graph, connectivity_of_rows
 from foretell.theory.domain_adaptation import DomainToy
 from foretell.theory.graphs.graph import PositivePairGraph
+from foretell.theory.graphs.probe import chance_wrong
 from foretell.theory.transfer import (
+    _ties,
     choose_steps,
     graph_features,
     source_mass,
@@ -344,6 +346,47 @@ def test_bad_input():
         connectivity_of_graph(W, y, y)
     with pytest.raises(InputError, match="four rows in every domain"):
         connectivity_of_rows(W, y, source, lambda X, rng: X)
+
+
+def test_ties_are_drawn():
+    """Where no walk arrives all scores are zero, and with one feature all are equal: chance."""
+    apart = np.kron(np.eye(2), np.ones((4, 4))) + np.eye(8)
+    apart[:4, :4] += np.kron(np.eye(2), np.ones((2, 2)))
+    source = np.arange(8) < 4
+    for target_labels in ([0, 0, 0, 0], [1, 1, 1, 1]):
+        y = np.array([0, 0, 1, 1, *target_labels])
+        assert transfer(apart, y, source, ~source, 3, 1).error == pytest.approx(0.5)
+    toy = DomainToy(1.0, 0.3, 0.2, 0.1)
+    for t in (1, 4):
+        one = transfer(toy.weights, toy.classes, toy.domains == 0, toy.domains == 1, 1, t)
+        assert one.error == pytest.approx(0.5)
+    scores = np.array([[1e-9, 1e-10], [1e-16, 0.0], [1.0, 1.0 - 1e-8], [-1e-9, -1e-10]])
+    wrong = chance_wrong(scores, np.zeros(4, dtype=int), _ties(scores, 1.0))
+    assert wrong.tolist() == [0.0, 0.5, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("k", ["2", None, True, 2.0, 0, 12])
+def test_numbers_of_features_are_checked(k):
+    W = random_graph(12, np.random.default_rng(0))
+    y, source = np.arange(12) % 2, np.arange(12) < 6
+    for use in (transfer, transfer_bound):
+        with pytest.raises(InputError, match="k is a whole number from 1 to 11"):
+            use(W, y, source, ~source, k, 1)
+
+
+def test_labels_and_masks_of_another_kind_are_refused():
+    W = random_graph(12, np.random.default_rng(0))
+    y, source = np.arange(12) % 2, np.arange(12) < 6
+    unknown = np.where(np.arange(12) == 11, np.nan, y)
+    for use in (transfer, transfer_bound):
+        for labels in (unknown, np.array(["a", "b"] * 6)):
+            with pytest.raises(InputError, match="0 to c - 1, and -1 where not known"):
+                use(W, labels, source, ~source, 3, 1)
+        for labels in (None, 3, [[1], [1, 2]]):
+            with pytest.raises(InputError, match="labels have shape"):
+                use(W, labels, source, ~source, 3, 1)
+        with pytest.raises(InputError, match=r"astype\(bool\)"):
+            use(W, y, source.astype(int), ~source, 3, 1)
 
 
 def test_graph_objects_and_isolated_vertices():

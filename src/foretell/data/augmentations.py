@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import numpy as np
 
@@ -129,6 +131,8 @@ class Compose:
     parts: tuple[Augment, ...]
 
     def __init__(self, *parts: Augment) -> None:
+        for part in parts:
+            check_augment(part)
         object.__setattr__(self, "parts", parts)
 
     def __repr__(self) -> str:
@@ -139,6 +143,37 @@ class Compose:
         for part in self.parts:
             X = part(X, rng)
         return X
+
+
+def check_augment(augment: Any) -> None:
+    """Refuse what is no function of rows and a random generator.
+
+    Raises
+    ------
+    InputError
+        For a class in place of an object, what cannot be called, or not with two arguments.
+    """
+    if isinstance(augment, type):
+        raise InputError(
+            "expected an augmentation such as Noise(0.1); found the class "
+            f"{augment.__name__}: write {augment.__name__}(...)"
+        )
+    if not callable(augment):
+        raise InputError(
+            f"augment is a function of rows and a generator; found {augment!r}; several become "
+            "one by Compose(first, second, ...)"
+        )
+    try:
+        arguments = signature(augment)
+    except (TypeError, ValueError):  # built in, without a signature
+        return
+    try:
+        arguments.bind(None, None)
+    except TypeError as error:
+        raise InputError(
+            "an augmentation is called as augment(rows, rng), with rows and a random generator; "
+            f"found a function of {arguments} ({error})"
+        ) from error
 
 
 def _numbers(value: float | Sequence[float]) -> float | tuple[float, ...]:

@@ -253,8 +253,9 @@ def _interpolated(images: Array, rows: Array, columns: Array, fill: float) -> Ar
     top, left = np.floor(rows), np.floor(columns)
     rows -= top
     columns -= left
-    start = (top * across + left).astype(np.int32)
-    start += ((np.arange(n, dtype=np.int64) * (h + 3) + 1) * across + 1).astype(np.int32)[:, None]
+    index = np.int32 if len(flat) < np.iinfo(np.int32).max else np.int64
+    start = (top * across + left).astype(index)
+    start += ((np.arange(n, dtype=np.int64) * (h + 3) + 1) * across + 1).astype(index)[:, None]
     down, right = rows[..., None], columns[..., None]
 
     def along(index: Array) -> Array:
@@ -285,23 +286,32 @@ def _images(X: Array, shape: Sequence[int]) -> Array:
     size = math.prod(shape)
     if X.ndim != 2 or X.shape[1] != size:
         raise InputError(
-            f"images of shape {tuple(shape)} have {size} pixels; found rows of shape {X.shape}"
+            f"images of shape {tuple(shape)} have {size} pixels; found rows of "
+            + (f"{X.shape[1]} columns" if X.ndim == 2 else f"shape {X.shape}")
         )
     kind = X.dtype if X.dtype in (np.float32, np.float64) else np.dtype(np.float64)
     return X.astype(kind, copy=False).reshape(len(X), *shape[:2], -1)
 
 
 def _shape(shape: Sequence[int]) -> tuple[int, ...]:
-    sides = tuple(int(s) for s in shape)
-    if len(sides) not in (2, 3) or min(sides) < 1 or sides != tuple(shape):
+    try:
+        sides = tuple(int(s) for s in shape)
+        valid = len(sides) in (2, 3) and min(sides) >= 1 and sides == tuple(shape)
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
         raise InputError(f"images have shape (h, w) or (h, w, channels); found {shape!r}")
     return sides
 
 
 def _range(limits: Range, name: str) -> Range:
-    low, high = (float(limit) for limit in limits)
+    try:
+        low, high = (float(limit) for limit in limits)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
     if not 0 < low <= high < math.inf:
         raise InputError(
-            f"{name} has a smallest and a largest value, 0 < low <= high; found {limits}"
+            f"{name} has a smallest and a largest value, (low, high) with 0 < low <= high; found "
+            f"{limits!r}"
         )
     return low, high

@@ -13,6 +13,8 @@ from foretell.data.checks import check_values
 from foretell.data.tables import numbers_of, refusal_of
 from foretell.errors import InputError
 
+MISSING_AS_TEXT = ("", "nan", "none", "na", "<na>", "nat", "n/a", "null")
+
 
 def check_cells(X: Array) -> None:
     """Refuse integers that float64 cannot hold, and columns of text, before they are converted."""
@@ -138,6 +140,21 @@ def is_missing(labels: Array) -> Array:
     )
 
 
+def warn_of_missing_as_text(labels: Array, cure: str) -> None:
+    """Warn where one of the classes is a text that usually stands for a missing label."""
+    classes = [str(c) for c in np.unique(labels)] if labels.dtype.kind == "U" else []
+    texts = [c for c in classes if c.strip().lower() in MISSING_AS_TEXT]
+    if texts:
+        rows = int(np.isin(labels, texts).sum())
+        warnings.warn(
+            f"{rows} rows have the text {' or '.join(map(repr, texts))} for a class, which is "
+            "taken for a class of its own; if it marks unlabeled rows (NumPy writes NaN as 'nan' "
+            f"into an array of text), {cure.format(texts[0])}",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
 def classes_of(y: Any, n_rows: int) -> tuple[Array, Array]:
     """Codes 0, 1, ... of classes, NaN where missing, shape (n,), and the classes in order."""
     if y is None:
@@ -180,6 +197,11 @@ def classes_of(y: Any, n_rows: int) -> tuple[Array, Array]:
             UserWarning,
             stacklevel=4,
         )
+    warn_of_missing_as_text(
+        known,
+        "give an array of objects with None or np.nan there, e.g. y = y.astype(object); "
+        "y[y == {!r}] = None",
+    )
     if len(classes) > max(50, len(known) // 2):
         raise InputError(
             f"{len(classes)} different classes in {len(known)} labeled rows look like a number or "

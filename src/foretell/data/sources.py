@@ -126,7 +126,8 @@ class ArraySource(Source):
 
     def __post_init__(self) -> None:
         if self.X.ndim != 2:
-            raise InputError(f"a source needs rows and columns; found shape {self.X.shape}")
+            cure = "; flatten images: X.reshape(len(X), -1)" if self.X.ndim > 2 else ""
+            raise InputError(f"a source needs rows and columns; found shape {self.X.shape}{cure}")
         if self.weights is not None and self.weights.shape != (len(self.X),):
             raise InputError(f"{len(self.X)} rows but weights of shape {self.weights.shape}")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretell._types import Array
-from foretell.data.augmentations import Augment
+from foretell.data.augmentations import Augment, check_augment
 from foretell.data.sources import ArraySource, Chunk, Source
 from foretell.errors import InputError
 
@@ -155,8 +155,7 @@ class AugmentedSource(Source):
                 f"random_state is a whole number >= 0, since views are the same at every pass; "
                 f"found {seed!r}"
             )
-        if not callable(self.augment):
-            raise InputError(f"augment is a function of rows and a generator; found {self.augment}")
+        check_augment(self.augment)
         if self.source.paired:
             raise InputError("expected single rows to make views of; found pairs of views")
 

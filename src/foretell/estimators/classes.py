@@ -121,9 +121,30 @@ class ClassTargets:
             keep &= weights > 0
         if not keep.any():
             raise InputError(f"none of the {n} rows to score has a class")
+        _check_overlap(found[np.unique(codes[keep].astype(int))], self.classes_)
         hit = found[codes[keep].astype(int)] == predicted[keep]
         return count_hits(
             hit,
             None if weights is None else weights[keep],
             None if clusters is None else clusters[keep],
         )
+
+
+def _check_overlap(found: Array, classes: Array) -> None:
+    """Refuse test classes of another type or coding, of which none can ever be predicted."""
+    if set(found.tolist()) & set(classes.tolist()):
+        return
+    one_type = (found.dtype.kind in "OUS") == (classes.dtype.kind in "OUS")
+    if one_type and len(found) == 1:  # a fold of a class that the fit has not seen
+        return
+    raise InputError(
+        f"none of the classes of the test rows, {_some(found)}, is one of the fit, "
+        f"{_some(classes)}, so that no prediction can be right; give y as in the fit"
+    )
+
+
+def _some(classes: Array) -> str:
+    """The first classes and their type."""
+    first = classes[:5].tolist()
+    more = ", ..." if len(classes) > 5 else ""
+    return f"{', '.join(map(repr, first))}{more} (type {type(first[0]).__name__})"

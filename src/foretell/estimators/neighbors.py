@@ -118,11 +118,13 @@ class NeighborsClassifier(ClassTargets, Pretrained):
 
     def predict(self, X: Any) -> Array:
         """The class of each row, shape (n,)."""
-        return np.asarray(self.classes_[self.neighbors_.predict(self._features(X))])
+        features = self._features(X)
+        return np.asarray(self.classes_[self.neighbors_.predict(features)])
 
     def predict_proba(self, X: Any) -> Array:
         """Share of the votes of each class, shape (n, K)."""
-        return np.asarray(self.neighbors_.predict_proba(self._features(X)))
+        features = self._features(X)
+        return np.asarray(self.neighbors_.predict_proba(features))
 
     def _features(self, X: Any) -> Array:
         return self._comparable(self.encode(X))

@@ -163,6 +163,11 @@ class Pretrained(Parameters):
             from sklearn.utils import check_array
 
             X = np.asarray(X) if isinstance(X, list | tuple) else X
+            if isinstance(X, np.ndarray) and X.ndim > 2:
+                raise InputError(
+                    f"Found array with dim {X.ndim}, but {type(self).__name__} expects 2: rows and "
+                    f"columns; X has shape {X.shape}; flatten images: X.reshape(len(X), -1)"
+                )
             if isinstance(X, np.ndarray) and X.ndim == 2:
                 check_cells(X)
             X = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=self)

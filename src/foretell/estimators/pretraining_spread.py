@@ -88,8 +88,8 @@ def pretraining_spread(
     Raises
     ------
     InputError
-        For fewer than two seeds, a model without a ``random_state``, or a training with a
-        checkpoint.
+        For fewer than two seeds, a model without a ``random_state``, a training with a
+        checkpoint, or test rows without a target or with a class that is not labeled.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def pretraining_spread(
     if getattr(getattr(estimator.model, "training", None), "checkpoint", None) is not None:
         raise InputError("all networks would share one checkpoint; set checkpoint=None in training")
     X, labels = np.asarray(X, dtype=np.float64), np.asarray(y)
-    unlabeled = np.flatnonzero(is_missing(labels))
+    unlabeled = _unlabeled(labels)
     losses, hits, laws = [], [], []
     for seed in seeds:
         again = clone(estimator).set_params(model__random_state=int(seed))
@@ -126,27 +126,56 @@ def pretraining_spread(
         hits.append(hit)
         laws.append(again.excess_risk())
     table = np.array(losses)
-    risk = table.mean(axis=1)
-    # Networks share the test rows: what varies is the mean of differences, with its own noise.
-    centered = table - table.mean(axis=0)
-    noise = np.mean(centered.var(axis=1, ddof=1)) / table.shape[1]
-    between = np.sqrt(max(0.0, float(risk.var(ddof=1) - noise)))
     return PretrainingSpread(
-        risk,
+        table.mean(axis=1),
         None if hits[0] is None else np.array([np.mean(hit) for hit in hits if hit is not None]),
-        float(between),
+        float(np.sqrt(max(0.0, variance_between(table)))),
         float(np.mean([law.mean() for law in laws])),
         float(np.mean([law.std() for law in laws])),
         bootstrap,
     )
 
 
+def variance_between(losses: Array) -> float:
+    r"""Unbiased variance of the risk between R networks, from their losses on T rows, (R, T).
+
+    .. math:: \frac{1}{R - 1} \sum_r (\bar\ell_r - \bar\ell)^2
+        - \frac{1}{T} \frac{1}{R - 1} \sum_r s_r^2,
+
+    :math:`s_r^2` the variance over rows of the losses of network r less their mean over networks:
+    networks share the test rows, so that only differences are noise. It may be negative.
+
+    Examples
+    --------
+    >>> variance_between(np.array([[1.0, 2.0], [2.0, 3.0]]))
+    0.5
+    """
+    R, T = losses.shape
+    own = (losses - losses.mean(axis=0)).var(axis=1, ddof=1)
+    return float(losses.mean(axis=1).var(ddof=1) - own.sum() / ((R - 1) * T))
+
+
+def _unlabeled(y: Array) -> Array:
+    """Rows without a target (or without any of several)."""
+    if y.ndim == 1:
+        return np.flatnonzero(is_missing(y))
+    return np.flatnonzero(np.isnan(y.astype(np.float64)).any(axis=1))
+
+
 def _losses(estimator: Any, X: Any, y: Any) -> tuple[Array, Array | None]:
     """Loss of each test row, shape (n,), and which are predicted right; None for regression."""
     if not hasattr(estimator, "classes_"):
         residual = np.asarray(y, dtype=np.float64) - estimator.predict(X)
+        if not np.isfinite(residual).all():
+            raise InputError("targets of test rows are finite; leave out rows without one")
         return 0.5 * np.reshape(residual**2, (len(residual), -1)).sum(axis=1), None
     p = estimator.predict_proba(X)
     codes, found = classes_of(y, len(p))
+    unknown = np.setdiff1d(found, estimator.classes_)
+    if np.isnan(codes).any() or len(unknown):
+        raise InputError(
+            f"test rows have a class each, of those that are labeled; found {len(unknown)} other "
+            f"class(es) and {int(np.isnan(codes).sum())} rows without one; leave these rows out"
+        )
     column = np.searchsorted(estimator.classes_, found)[codes.astype(int)]
     return -np.log(p[np.arange(len(p)), column]), p.argmax(axis=1) == column

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.inputs import warn_of_missing_as_text
 from foretell.errors import InputError
+from foretell.experiments.labeled_features import checked_count
 from foretell.experiments.probes import PROBES
 
 
@@ -59,6 +61,7 @@ def _labels(y: Any, n: int, name: str) -> Array:
         raise InputError(f"{name} has shape ({n},), one label a row; found {labels.shape}")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise InputError(f"{name} has labels that are not finite; leave these rows out")
+    warn_of_missing_as_text(labels, "leave these rows out")
     return labels
 
 
@@ -70,9 +73,8 @@ def check_options(
         raise InputError(f"probe is one of {PROBES} or a classifier; found {probe!r}")
     if not 0 < test_share < 1:
         raise InputError(f"test_share lies between 0 and 1; found {test_share}")
-    for name, value, least in (("n_draws", n_draws, 2), ("random_state", random_state, 0)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{name} is a whole number >= {least}; found {value!r}")
+    checked_count("n_draws", n_draws, 2)
+    checked_count("random_state", random_state, 0)
     counts, K = np.bincount(data.y_source), len(data.classes)
     if counts.min() < 4:
         raise InputError(

@@ -6,22 +6,17 @@ a linear probe on balanced labeled rows (Liu, HaoChen, Gaidon & Ma 2022, Section
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from foretell._types import Array
-from foretell.base import pretrain
-from foretell.data.sources import ArraySource
 from foretell.errors import InputError
+from foretell.experiments.feature_maps import FeatureMap, pretrained
 from foretell.experiments.imbalance_result import Accuracies, ImbalanceGap
-from foretell.experiments.supervised_features import (
-    FeatureMap,
-    SupervisedModel,
-    supervised_counterpart,
-)
+from foretell.experiments.labeled_features import checked_count
+from foretell.experiments.supervised_features import SupervisedModel, supervised_counterpart
 from foretell.theory.imbalance import Tail, long_tail, tail_shares
 
 
@@ -111,8 +106,9 @@ def imbalance_gap(
     .. [1] Liu, HaoChen, Gaidon & Ma (2022). Self-supervised learning is more robust to dataset
        imbalance. ICLR. arXiv:2110.05025. Section 2.
     """
-    _check_numbers(n_draws, random_state)
-    seeds = np.random.SeedSequence(int(random_state)).spawn(n_draws + 1)
+    n_draws = checked_count("n_draws", n_draws, 2)
+    seed = checked_count("random_state", random_state, 0)
+    seeds = np.random.SeedSequence(seed).spawn(n_draws + 1)
     rows = _labeled(X, y, "X", "y")
     classes = np.unique(rows.y)
     if len(classes) < 2:
@@ -149,17 +145,9 @@ def _draw(
         chosen = np.concatenate([r[:c] for r, c in zip(shuffled, sizes, strict=True)])
         chosen = chosen[rng.permutation(len(chosen))]
         sample, codes = rows.X[chosen], np.searchsorted(classes, rows.y[chosen])
-        without += judge(_pretrained(models[0], sample, start), ranked)
+        without += judge(pretrained(models[0], sample, start), ranked)
         with_labels += judge(models[1].fit(sample, codes, random_state=start), ranked)
     return without, with_labels
-
-
-def _check_numbers(n_draws: Any, random_state: Any) -> None:
-    if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 2:
-        raise InputError(f"standard errors need n_draws >= 2, a whole number; found {n_draws!r}")
-    whole = isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)
-    if not whole or random_state < 0:
-        raise InputError(f"random_state is a whole number >= 0; found {random_state!r}")
 
 
 def _ordered(order: Any, classes: Array) -> Array:
@@ -209,15 +197,6 @@ def _default_probe() -> Any:
     from sklearn.preprocessing import StandardScaler
 
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))
-
-
-def _pretrained(model: Any, sample: Array, seed: int) -> FeatureMap:
-    own = copy.copy(model)
-    if hasattr(own, "random_state"):
-        own.random_state = seed
-    fitted = pretrain(own, ArraySource(sample))
-    encode: FeatureMap = fitted.encode
-    return encode
 
 
 def _accuracies(draws: tuple[list[Any], ...]) -> Accuracies:

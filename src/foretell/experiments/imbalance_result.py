@@ -122,9 +122,12 @@ class ImbalanceGap:
             f"{self.gap('supervised', domain)} supervised"
         )
         if abs(found.value) <= reach:
+            low, high = 100 * (found.value - reach), 100 * (found.value + reach)
+            freedom = self.n_draws - 1
             return (
                 f"{self.n_draws} draws do not tell which is more robust{where}: {numbers}; the "
-                f"difference is {100 * found.value:.1f} +- {100 * reach:.1f} points"
+                f"difference is {100 * found.value:.1f} points, 95 % interval {low:.1f} to "
+                f"{high:.1f} (t, {freedom} degree{'s' if freedom > 1 else ''} of freedom)"
             )
         better = METHODS[0] if found.value > 0 else METHODS[1]
         return f"{better.capitalize()} features are more robust to imbalance{where}: {numbers}"

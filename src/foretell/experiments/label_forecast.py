@@ -12,7 +12,7 @@ from foretell._types import Array
 from foretell.data.frames import to_frame
 from foretell.errors import InputError
 from foretell.experiments.crossings import Crossing, rounded
-from foretell.experiments.label_efficiency import shown, table
+from foretell.experiments.label_curves import shown, table
 from foretell.experiments.labeled_features import (
     LabeledFeatures,
     checked_count,
@@ -77,7 +77,7 @@ class LabelForecast:
         claim = forecast_claim(crossing, self.n_pilot)
         return f"{claim} {interval}. {self._expected((crossing.first, crossing.second))}"
 
-    def to_frame(self, backend: str | None = None) -> Any:
+    def frame(self, backend: str | None = None) -> Any:
         """Data frame with a row for each feature set and size: n_labels, error, low, high."""
         F, S = self.mean.shape
         columns = {
@@ -116,11 +116,19 @@ def forecast_claim(crossing: Crossing, n_pilot: int) -> str:
     if np.isinf(crossing.low):
         return f"{first} pays at every number of labels up to {last}"
     if crossing.high <= n_pilot:
-        return f"{first} does not pay beyond the {n_pilot} labels of the pilot"
+        if crossing.high == 0:
+            return f"{first} does not pay at {crossing.smallest:,} labels or more"
+        before = rounded(crossing.high)
+        return f"{first} stopped paying before about {before} labels, within the pilot of {n_pilot}"
     if UNSURE < ahead < 1 - UNSURE:
+        guess = f"more than {last}"
+        if np.isfinite(crossing.labels):
+            small = crossing.labels < crossing.smallest
+            guess = f"fewer than {crossing.smallest:,}" if small else rounded(crossing.labels)
         return (
-            f"The pilot of {n_pilot} labels cannot tell where {first} stops paying; the odds that "
-            f"it is ahead of {second} at {last} labels are {100 * ahead:.0f} %"
+            f"The pilot of {n_pilot} labels cannot tell where {first} stops paying, best guess "
+            f"{'' if guess.startswith(('more', 'fewer')) else 'about '}{guess} labels; the odds "
+            f"that it is ahead of {second} at {last} labels are {100 * ahead:.0f} %"
         )
     if np.isinf(crossing.labels):
         return f"{first} probably pays up to {last} labels, with odds of {100 * ahead:.0f} %"
@@ -172,7 +180,7 @@ def forecast_labels(
     sizes
         Numbers of labels to forecast; the largest is also how far the crossing is sought.
     probe
-        As in :func:`~.label_efficiency.label_efficiency`.
+        As in :func:`~.label_curves.label_efficiency`.
     n_splits
         Least number of splits at each part of the pilot.
     level
@@ -180,7 +188,7 @@ def forecast_labels(
     standardize
         Divide columns by their standard deviation; for columns of different units.
     random_state
-        Seed of splits and draws.
+        Seed of splits and draws, a whole number >= 0.
 
     Raises
     ------
@@ -207,6 +215,7 @@ def forecast_labels(
         raise InputError(f"a pilot has at least {LEAST_PILOT} labels; found {n}; label more rows")
     ordered = checked_sizes(sizes, np.inf, "")
     n_splits, probe = checked_count("n_splits", n_splits, 2), checked_probe(probe)
+    seed = checked_count("random_state", random_state, 0)
     if not 0 < level < 1:
         raise InputError(f"level is between 0 and 1; found {level!r}")
     parts = [round(n * fraction) for fraction in FRACTIONS]
@@ -217,15 +226,15 @@ def forecast_labels(
         n_splits=n_splits,
         probe=probe,
         n_classes=data.n_classes,
-        seed=random_state,
+        seed=seed,
     )
     measured = MeasuredCurves.of(errors, parts, is_classification=is_classification)
     names, tail = tuple(data.features), (1 - level) / 2
-    draws = [_laws(measured.only(f), n, random_state)[0].at(ordered) for f in range(len(names))]
+    draws = [_laws(measured.only(f), n, seed)[0].at(ordered) for f in range(len(names))]
     mean, low, high = np.quantile(draws, [0.5, tail, 1 - tail], axis=1)
     crossing = None
     if len(names) > 1:
-        crossing = _crossing(measured, names, n, ordered[-1], level, random_state)
+        crossing = _crossing(measured, names, n, ordered[-1], level, seed)
     return LabelForecast(
         names,
         ordered,

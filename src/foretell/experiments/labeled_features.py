@@ -10,6 +10,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.data.checks import check_values
+from foretell.data.inputs import warn_of_missing_as_text
 from foretell.errors import InputError
 from foretell.experiments.probes import PROBES
 
@@ -76,6 +77,7 @@ def checked_target(y: Any, n_rows: int, what: str) -> tuple[Array, int | None]:
             f"{what} holds {target.dtype}; expected integers, booleans or text for classes, "
             "floating-point numbers for a target to regress on; convert it"
         )
+    warn_of_missing_as_text(target, "leave these rows out")
     classes, codes = np.unique(target, return_inverse=True)
     if len(classes) < 2:
         raise InputError(
@@ -113,7 +115,7 @@ def checked_sizes(sizes: Any, largest: float, limit: str) -> tuple[int, ...]:
 def checked_count(name: str, value: Any, least: int) -> int:
     """A whole number, at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is a whole number, at least {least}; found {value!r}")
+        raise InputError(f"{name} is a whole number >= {least}; found {value!r}")
     return int(value)
 
 

@@ -141,17 +141,17 @@ def tuned_penalty(rows: Rows, codes: Array, one_hot: Array, folds: Array) -> flo
     start: list[Array | None] = [None] * (folds.max() + 1)
     best, least, rises, last = 0.0, np.inf, 0, np.inf
     for penalty in PENALTIES * unit:
-        loss = 0.0
+        total = 0.0
         for fold in range(len(start)):
             out = folds == fold
             start[fold] = coef = logistic(Z[~out], one_hot[~out], penalty, start[fold])
             scores = _scores(Z[out], coef)
             right = scores[np.arange(len(scores)), codes[out]]
-            loss += float((_log_sum_exp(scores) - right).sum())
-        if loss < least:
-            best, least = float(penalty), loss
-        rises = rises + 1 if loss > last else 0
-        last = loss
+            total += float((_log_sum_exp(scores) - right).sum())
+        if total < least:
+            best, least = float(penalty), total
+        rises = rises + 1 if total > last else 0
+        last = total
         if rises == 2:
             break
     return best
@@ -171,7 +171,7 @@ def logistic(Z: Array, one_hot: Array, penalty: float, start: Array | None = Non
     scale = 1 / np.sqrt(np.concatenate([[1 / K + INTERCEPT_PENALTY], curvature]))[:, None]
     ridge = np.concatenate([[INTERCEPT_PENALTY], np.full(r, penalty)])[:, None]
 
-    def loss(x: Array) -> tuple[float, Array]:
+    def objective(x: Array) -> tuple[float, Array]:
         coef = scale * x.reshape(1 + r, K)
         scores = _scores(Z, coef)
         total = _log_sum_exp(scores)
@@ -182,7 +182,7 @@ def logistic(Z: Array, one_hot: Array, penalty: float, start: Array | None = Non
 
     x0 = np.zeros((1 + r, K)) if start is None else start / scale
     options = {"maxiter": STEPS, "ftol": LEAST_DECREASE, "gtol": 1e-5}
-    found = minimize(loss, x0.ravel(), jac=True, method="L-BFGS-B", options=options)
+    found = minimize(objective, x0.ravel(), jac=True, method="L-BFGS-B", options=options)
     return scale * found.x.reshape(1 + r, K)
 
 

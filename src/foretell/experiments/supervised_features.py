@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.util import find_spec
@@ -13,8 +12,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.data.augmentations import Augment
 from foretell.errors import ConvergenceError, IdentificationError, InputError, MissingExtraError
-
-FeatureMap = Callable[[Array], Array]
+from foretell.experiments.feature_maps import FeatureMap
 
 
 class SupervisedModel(Protocol):
@@ -131,10 +129,11 @@ class SupervisedNetwork:
         import jax
 
         from foretell.training import Trained, Training
+        from foretell.training.batches import scaling
         from foretell.training.settings import precision
 
         settings = self.training or Training()
-        offset, scale = _scaling(X, settings.scale_inputs)
+        offset, scale = scaling(X, settings.scale_inputs)
         n, n_classes = len(X), int(y.max()) + 1
         n_batches = -(-n // settings.batch_size)
         size = n // n_batches  # all batches alike; the remainder waits for another epoch
@@ -221,13 +220,3 @@ def _compiled(encoder: Any, settings: Any, n_batches: int) -> tuple[Any, Any]:
         return optax.apply_updates(params, updates), memory, loss
 
     return optimizer, jax.jit(step)
-
-
-def _scaling(X: Array, kind: str | None) -> tuple[Array, Array]:
-    """Offset and scale of the columns, shapes (d,), as pre-training brings rows to scale."""
-    if kind is None:
-        return np.zeros(X.shape[1]), np.ones(X.shape[1])
-    if kind == "overall":
-        return np.full(X.shape[1], X.mean()), np.full(X.shape[1], X.std() or 1.0)
-    scale = X.std(axis=0)
-    return X.mean(axis=0), np.where(scale > 0, scale, 1.0)

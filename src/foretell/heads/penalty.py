@@ -44,6 +44,7 @@ def choose_penalty(
     ------
     InputError
         If there are fewer than four labels, no class has two, or the features are constant.
+        Without any feature (r = 0) there is nothing to choose, and the penalty is zero.
 
     Examples
     --------
@@ -53,6 +54,8 @@ def choose_penalty(
     >>> 0.001 < penalty < 10, rule
     (True, '5-fold cross-validation of the squared error')
     """
+    if features.shape[1] == 0:
+        return 0.0, "zero, as there are no features"
     share = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     features, y, share = features[share > 0], np.asarray(y)[share > 0], share[share > 0]
     mean = np.average(features, axis=0, weights=share) if intercept else 0.0

@@ -46,7 +46,8 @@ class RidgeHead(Parameters):
 
         The one of 13 penalties, 1e-5 to 10 times the mean variance of a feature, that minimises
         the loss of rows left out by cross-validation (:mod:`foretell.heads.penalty`). Estimators
-        call this; laws and errors take the choice as given.
+        call this; laws and errors take the choice as given. Folds are drawn over rows: where rows
+        of a cluster are alike, give the penalty as a number, since the chosen one is too small.
 
         Raises
         ------

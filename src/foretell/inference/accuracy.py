@@ -49,10 +49,13 @@ class Accuracy:
     the very fit differ by more than binomial noise: predictors of other labels have another
     :math:`a`, which leave-one-out does not follow. Over repeated draws of n labels of K classes
     of real images, :math:`E(\hat a - a)^2` was 1.3 to 2 times :math:`a(1 - a)/n` at 5 labels a
-    class, 1.3 to 1.9 times at 10, and 1.1 to 1.5 times at 30. Intervals therefore count n rows as
+    class, 1.1 to 1.9 times at 10, and 1.1 to 1.5 times at 30. Intervals therefore count n rows as
     :math:`n / (1 + 2.5 \sqrt{K / n})`: a rule that was measured
-    (``benchmarks/accuracy_intervals.py``), not derived. They cover the mean accuracy over draws of
-    as many labels too.
+    (``benchmarks/accuracy_intervals.py``), not derived, and is on the safe side. In 500 draws of
+    100 labels, on features that networks had learned, 95 % intervals of a linear probe and of 5
+    neighbors held the accuracy of the fit in 99.0 and 98.6 % (digits; the error was 1.5 times
+    binomial) and in 99.8 and 100 % (MNIST; 1.1 times), and the mean accuracy over draws in 99.4 %
+    and more.
 
     Attributes
     ----------
@@ -156,8 +159,8 @@ def count_hits(hit: Array, weights: Array | None = None, groups: Array | None = 
     hit = np.asarray(hit, dtype=np.float64)
     n = len(hit)
     v = np.full(n, 1.0 / n) if weights is None else weights / weights.sum()
-    p, most = float(v @ hit), float(1.0 / (v @ v))
-    p = min(max(p, 0.0), 1.0)
+    p = float(hit.mean()) if weights is None else min(max(float(v @ hit), 0.0), 1.0)
+    most = float(1.0 / (v @ v))
     if groups is None:
         if weights is None:
             return Hits(p, n, float(n), n)

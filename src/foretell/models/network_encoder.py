@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEAD = 1e-8  # variance of a feature beside the largest below which it is constant
 TAIL = 0.1  # share of the epochs whose fall in the loss says whether training had ended
 STILL_FALLING = 0.05  # of the whole fall
+UNEVEN = 20.0  # largest over median deviation of columns from which on units differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,8 @@ class NetworkEncoder:
         Size of the pre-training sample.
     mean, covariance
         Moments of the features over the rows of pre-training, shapes (r,) and (r, r).
+    unevenness
+        Largest standard deviation of a column over the median one, constant columns left out.
 
     Examples
     --------
@@ -66,6 +69,7 @@ class NetworkEncoder:
     total_weight: float
     mean: Array
     covariance: Array
+    unevenness: float = 1.0
 
     @classmethod
     def over(cls, source: Source, trained: Trained) -> NetworkEncoder:
@@ -80,7 +84,7 @@ class NetworkEncoder:
         moments = FeatureSource(rows, trained).moments
         return cls(
             trained, rows.columns, source.rows, moments.total_weight, moments.mean,
-            moments.covariance,
+            moments.covariance, unevenness(rows),
         )  # fmt: skip
 
     @property
@@ -190,6 +194,14 @@ class NetworkEncoder:
                 "the others are constant or repeat them (dimensional collapse)",
                 f"train longer, or reduce the rank to {max(1, alive)}",
             ))  # fmt: skip
+        if self.trained.training.scale_inputs != "columns" and self.unevenness > UNEVEN:
+            out.append(Finding(
+                "warning", "Columns of very different units, and no scaling of each",
+                f"the largest standard deviation of a column is {self.unevenness:,.0f} times the "
+                "median one, so that the network and its augmentation hardly see the others",
+                "set Training(scale_inputs='columns'), and give noise in the units of each "
+                "column, e.g. Noise(0.3 * X.std(axis=0))",
+            ))  # fmt: skip
         epochs = len(self.trained.losses)
         falling = _still_falling(self.trained.losses)
         if falling is not None and falling > STILL_FALLING:
@@ -222,6 +234,20 @@ class FeatureSource(Source):
         """Chunks of the source, encoded."""
         for X, weights in self.source.chunks():
             yield Chunk(self.trained.features(X), weights)
+
+
+def unevenness(source: Source) -> float:
+    """Largest standard deviation of a column over the median one, constant columns left out."""
+    n, total, squares, origin = 0, np.zeros(source.columns), np.zeros(source.columns), None
+    for X, _ in source.chunks():
+        origin = np.asarray(X[:1], dtype=np.float64) if origin is None else origin
+        shifted = X - origin
+        n += len(X)
+        total += shifted.sum(axis=0)
+        squares += (shifted**2).sum(axis=0)
+    deviation = np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0.0))
+    varying = deviation[deviation > 0]
+    return float(varying.max() / np.median(varying)) if varying.size else 1.0
 
 
 def _still_falling(losses: Array) -> float | None:

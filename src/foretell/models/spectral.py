@@ -3,7 +3,7 @@ r"""Spectral contrastive learning from positive pairs, of linear features or of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -49,7 +49,8 @@ class SpectralContrastive(Parameters):
     Parameters
     ----------
     rank
-        Number r of features, a whole number below the number of columns.
+        Number r of features, a whole number of at least one; below the number of columns, except
+        for networks.
     augment
         Makes a view of rows, see :mod:`foretell.data.augmentations`; None where samples are pairs
         already (:class:`~foretell.data.views.PairSource`).
@@ -108,6 +109,14 @@ class SpectralContrastive(Parameters):
         self.n_init = n_init
         self.encoder = encoder
         self.training = training
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name; ``training__epochs`` sets that of the training, given or not."""
+        if self.training is None and any(name.startswith("training__") for name in params):
+            from foretell.training import Training
+
+            self.training = Training()
+        return super().set_params(**params)
 
     @property
     def standardizes(self) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.data.augmentations import Augment
 from foretell.errors import InputError
+from foretell.theory.checks import real_array, whole_number
 from foretell.theory.domain_adaptation import DomainToy
 from foretell.theory.subpopulations import as_normalized
 
@@ -187,7 +188,7 @@ def connectivity_of_rows(
     from sklearn.base import clone
     from sklearn.neighbors import KNeighborsClassifier
 
-    X = np.asarray(X, dtype=np.float64)
+    X = real_array(X, "rows", "(n, d)")
     if X.ndim != 2 or 0 in X.shape or not np.isfinite(X).all():
         raise InputError(f"rows are finite numbers of shape (n, d); found shape {X.shape}")
     groups, K, D = _groups(len(X), classes, domains)
@@ -196,8 +197,7 @@ def connectivity_of_rows(
             f"every class needs four rows in every domain; found {counts.min()}; leave the class "
             "out or add rows"
         )
-    if n_views < 1:
-        raise InputError(f"n_views is at least 1; found {n_views}")
+    whole_number(n_views, "n_views", 1)
     rng = np.random.default_rng(random_state)
     classifier = KNeighborsClassifier(5) if classifier is None else classifier
     halves: list[tuple[Array, Array]] = []

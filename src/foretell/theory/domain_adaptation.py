@@ -17,6 +17,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import real_number, whole_number
 
 Level = Literal["constant", "class", "domain", "both"]
 
@@ -112,16 +113,15 @@ class DomainToy:
     n_domains: int = 2
 
     def __post_init__(self) -> None:
-        weights = np.array([self.rho, self.alpha, self.beta, self.gamma], dtype=np.float64)
+        names = ("rho", "alpha", "beta", "gamma")
+        weights = np.array([real_number(getattr(self, name), name) for name in names])
         if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
             raise InputError(
                 "expected rho, alpha, beta and gamma finite, >= 0 and not all zero; found "
                 f"{weights.tolist()}"
             )
         for name in ("n_classes", "n_domains"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 2:
-                raise InputError(f"{name} is a whole number >= 2; found {value!r}")
+            whole_number(getattr(self, name), name, 2)
 
     @property
     def n_vertices(self) -> int:
@@ -181,10 +181,7 @@ class DomainToy:
 
         Levels whose eigenvalue is not positive are in neither: the features are zero there.
         """
-        if not 1 <= n_features <= self.n_vertices:
-            raise InputError(
-                f"n_features is 1 to {self.n_vertices}, the number of vertices; found {n_features}"
-            )
+        whole_number(n_features, "n_features", 1, self.n_vertices, ", the number of vertices")
         whole: list[Level] = []
         left = n_features
         for group in self._tied_levels():
@@ -210,11 +207,7 @@ class DomainToy:
         InputError
             If ``n_features`` is not 1 to K D, or ``n_sources`` not 1 to D - 1.
         """
-        if not 1 <= n_sources < self.n_domains:
-            raise InputError(
-                f"n_sources is 1 to {self.n_domains - 1}, so that a target is left; found "
-                f"{n_sources}"
-            )
+        whole_number(n_sources, "n_sources", 1, self.n_domains - 1, ", so that a target is left")
         kept, cut = self.kept(n_features)
         if "class" in cut or "both" in cut:
             tied = " and ".join(cut)

@@ -22,6 +22,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import real_array, real_number, whole_number
 
 Tail = Literal["exponential", "pareto"]
 TAILS = ("exponential", "pareto")
@@ -86,9 +87,8 @@ def tail_shares(n_classes: int, ratio: float, kind: Tail = "exponential") -> Arr
     >>> tail_shares(3, 4.0).round(3).tolist()
     [0.571, 0.286, 0.143]
     """
-    whole = isinstance(n_classes, int | np.integer) and not isinstance(n_classes, bool)
-    if not whole or n_classes < 2:
-        raise InputError(f"imbalance needs at least 2 classes; found n_classes={n_classes!r}")
+    whole_number(n_classes, "n_classes", 2)
+    ratio = real_number(ratio, "ratio")
     if not (np.isfinite(ratio) and ratio >= 1):
         raise InputError(f"ratio is largest over smallest class, at least 1; found {ratio!r}")
     if kind not in TAILS:
@@ -181,7 +181,7 @@ def gap_difference(first: tuple[Any, Any], second: tuple[Any, Any]) -> RelativeG
 
 def _gap(balanced: Any, imbalanced: Any) -> tuple[float, Array]:
     """The relative gap, and what each draw adds to it, shape (n,) (one zero for numbers)."""
-    b, i = np.asarray(balanced, dtype=np.float64), np.asarray(imbalanced, dtype=np.float64)
+    b, i = (real_array(values, "qualities", "(n,)") for values in (balanced, imbalanced))
     if b.shape != i.shape or b.ndim > 1:
         raise InputError(
             f"expected two numbers, or draws of the same shape (n,); found {b.shape} and {i.shape}"

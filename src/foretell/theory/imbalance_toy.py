@@ -17,6 +17,7 @@ from scipy.special import ndtr
 
 from foretell._types import Array
 from foretell.errors import IdentificationError, InputError
+from foretell.theory.checks import real_array, real_number, whole_number
 from foretell.theory.imbalance import relative_gap
 from foretell.theory.nodes import Seed
 
@@ -75,12 +76,13 @@ class RareClassToy:
     n_columns: int = 100
 
     def __post_init__(self) -> None:
+        for name in ("rare_share", "tau", "rho"):
+            real_number(getattr(self, name), name)
         if not 0 <= self.rare_share < 1:
             raise InputError(f"rare_share lies in [0, 1); found {self.rare_share!r}")
         if not (0 < self.tau < np.inf and 0 < self.rho < np.inf):
             raise InputError(f"expected tau > 0 and rho > 0; found {self.tau!r} and {self.rho!r}")
-        if not isinstance(self.n_columns, int | np.integer) or self.n_columns < 3:
-            raise InputError(f"n_columns is a whole number >= 3; found {self.n_columns!r}")
+        whole_number(self.n_columns, "n_columns", 3)
 
     @property
     def balanced(self) -> RareClassToy:
@@ -120,7 +122,7 @@ class RareClassToy:
         InputError
             If the noise is not positive: identical views say nothing.
         """
-        if not 0 < noise < np.inf:
+        if not 0 < real_number(noise, "noise of the views") < np.inf:
             raise InputError(f"noise of the views is > 0; found {noise!r}")
         shared = np.append(self.signal, 0.0) + self.rho**2
         return np.asarray(shared / (shared + noise**2))
@@ -177,7 +179,7 @@ class RareClassToy:
         .. [2] Raudys & Young (2004). Results in statistical discriminant analysis: a review of the
            former Soviet Union literature. J. of Multivariate Analysis 89. The supervised case.
         """
-        if not n > 0:
+        if not real_number(n, "n, the rows of pre-training,") > 0:
             raise InputError(f"n is a positive number of rows; found {n!r}")
         if method == "self-supervised":
             return self._principal(self.n_columns / n)
@@ -204,7 +206,7 @@ class RareClassToy:
         InputError
             If they are not two numbers from 0 to 1.
         """
-        cosines = np.asarray(learned, dtype=np.float64)
+        cosines = real_array(learned, "learned squared cosines", "(2,)")
         if cosines.shape != (2,) or not ((cosines >= 0) & (cosines <= 1)).all():
             raise InputError(f"learned has two squared cosines, 0 to 1; found {learned!r}")
         c1, c2 = np.sqrt(cosines)
@@ -263,7 +265,7 @@ class RareClassToy:
         return (1 + self.tau / 2) ** 2 / within, within
 
     def _shrinkage(self, n: float) -> float:
-        if n <= self.n_columns + 3:
+        if real_number(n, "n, the rows of pre-training,") <= self.n_columns + 3:
             raise IdentificationError(
                 f"least squares on {self.n_columns} columns needs more than {self.n_columns + 3} "
                 f"rows; found n={n:g}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import IdentificationError, InputError
+from foretell.theory.checks import real_array, real_number
 
 
 def cluster_spectrum(masses: Any, leaving: float) -> Array:
@@ -44,7 +45,7 @@ def cluster_spectrum(masses: Any, leaving: float) -> Array:
     [1.0, 0.9, 0.9]
     """
     p = _masses(masses)
-    if not 0 <= leaving <= 1:
+    if not 0 <= real_number(leaving, "leaving") <= 1:
         raise InputError(f"leaving is a probability; found {leaving!r}")
     return np.concatenate([[1.0], np.full(len(p) - 1, 1.0 - leaving)])
 
@@ -77,6 +78,7 @@ def linked_spectrum(masses: Any, link: float) -> Array:
     [1.0, 0.9]
     """
     p = _masses(masses)
+    link = real_number(link, "link")
     if not 0 <= link * (len(p) - 1) <= p.min() * (1 + 1e-12):
         raise InputError(
             f"the links of the rarest cluster weigh {link * (len(p) - 1):.3g} of its mass "
@@ -118,6 +120,7 @@ def smallest_learned_mass(link: float, inner: float) -> float:
     >>> round(smallest_learned_mass(0.009, 0.9), 6)
     0.1
     """
+    link, inner = real_number(link, "link"), real_number(inner, "inner")
     if not (np.isfinite(link) and link >= 0 and -1 <= inner < 1):
         raise InputError(f"expected link >= 0 and -1 <= inner < 1; found {link!r} and {inner!r}")
     inside = 1.0 - 4.0 * link / (1.0 - inner)
@@ -130,7 +133,7 @@ def smallest_learned_mass(link: float, inner: float) -> float:
 
 
 def _masses(masses: Any) -> Array:
-    p = np.asarray(masses, dtype=np.float64)
+    p = real_array(masses, "masses", "(K,)")
     if p.ndim != 1 or len(p) < 2 or not (np.isfinite(p).all() and (p > 0).all()):
         raise InputError(f"masses are at least 2 positive numbers, shape (K,); found {masses!r}")
     return np.asarray(p / p.sum())

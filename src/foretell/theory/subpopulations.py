@@ -9,6 +9,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.weights import NormalizedGraph, normalized_weights
 
 UNLABELED = -1
@@ -47,17 +48,23 @@ def split(n: int, labels: Array, source: Array, target: Array) -> tuple[Array, A
         raise InputError(
             f"{common.sum()} vertices are in the source and in the target; leave them out of one"
         )
-    y = np.asarray(labels)
-    if y.shape != (n,):
-        raise InputError(f"labels have shape ({n},), one a vertex; found {y.shape}")
+    y = _whole_labels(labels, n)
     checked_labels(np.where(inside, y, UNLABELED), n)
     if (y[inside] < 0).any():
         raise InputError("source vertices need labels, but some are -1; leave these out of it")
-    return y.astype(np.intp), inside, outside
+    return y, inside, outside
 
 
 def _mask(n: int, vertices: Array, name: str) -> Array:
-    v = np.asarray(vertices)
+    try:
+        v = np.asarray(vertices)
+    except ValueError as error:
+        raise InputError(f"{name} is a mask or indices; found rows of different lengths") from error
+    if v.shape == (n,) and n > 2 and v.dtype.kind in "iuf" and np.isin(v, [0, 1]).all():
+        raise InputError(
+            f"{name} has {n} numbers 0 and 1, which could be a mask or the indices of two "
+            "vertices; pass a mask as truth values, by .astype(bool)"
+        )
     if v.dtype == bool and v.shape == (n,):
         mask = v
     elif v.ndim == 1 and np.issubdtype(v.dtype, np.integer) and ((v >= 0) & (v < n)).all():
@@ -77,10 +84,10 @@ def checked_rows(
     features: Array, weights: Array | None, source_labels: Array
 ) -> tuple[Array, Array, Array]:
     """Features, weights of sum one and source labels, once they fit each other."""
-    f = np.asarray(features, dtype=np.float64)
+    f = real_array(features, "features", "(n, k)")
     if f.ndim != 2 or 0 in f.shape or not np.isfinite(f).all():
         raise InputError(f"features are finite numbers of shape (n, k); found shape {f.shape}")
-    w = np.ones(len(f)) if weights is None else np.asarray(weights, dtype=np.float64)
+    w = np.ones(len(f)) if weights is None else real_array(weights, "weights", f"({len(f)},)")
     if w.shape != (len(f),) or not np.isfinite(w).all() or (w <= 0).any():
         raise InputError(
             f"weights are positive numbers of shape ({len(f)},), one a row; found shape {w.shape}"
@@ -90,12 +97,7 @@ def checked_rows(
 
 def checked_labels(source_labels: Array, n: int) -> Array:
     """Labels 0 to c - 1 of source rows, -1 elsewhere, once they are."""
-    y = np.asarray(source_labels)
-    if y.shape != (n,):
-        raise InputError(f"labels have shape ({n},), one a row; found {y.shape}")
-    if y.dtype.kind not in "iuf" or not np.isfinite(y).all() or (y != np.floor(y)).any():
-        raise InputError(f"labels are whole numbers, -1 outside the source; found {y.dtype}")
-    y = y.astype(np.intp)
+    y = _whole_labels(source_labels, n)
     found = np.unique(y[y >= 0])
     if y.min() < UNLABELED or len(found) < 2 or len(found) != found[-1] + 1:
         raise InputError(
@@ -105,10 +107,27 @@ def checked_labels(source_labels: Array, n: int) -> Array:
     return y
 
 
+def _whole_labels(labels: Any, n: int) -> Array:
+    """Labels as whole numbers, shape (n,)."""
+    try:
+        y = np.asarray(labels)
+    except ValueError as error:
+        raise InputError(f"labels have shape ({n},); found rows of different lengths") from error
+    if y.shape != (n,):
+        raise InputError(f"labels have shape ({n},), one a vertex; found {y.shape}")
+    if y.dtype.kind not in "iuf" or not np.isfinite(y).all() or (y != np.floor(y)).any():
+        missing = y.dtype.kind == "f" and not np.isfinite(y).all()
+        found = "NaN or infinite labels" if missing else f"data of type {y.dtype}"
+        raise InputError(
+            f"labels are whole numbers 0 to c - 1, and -1 where not known; found {found}: number "
+            "text by np.unique(labels, return_inverse=True)[1], and set unknown ones to -1"
+        )
+    return y.astype(np.intp)
+
+
 def checked_steps(steps: Sequence[int]) -> list[int]:
     """Whole numbers of steps >= 1."""
-    found = list(steps)
-    whole = [not isinstance(t, bool) and isinstance(t, int | np.integer) for t in found]
-    if not found or not all(whole) or min(found) < 1:
-        raise InputError(f"a number of steps is a whole number >= 1; found {found}")
-    return [int(t) for t in found]
+    found = list(steps) if hasattr(steps, "__iter__") else []
+    if not found:
+        raise InputError(f"expected one or more numbers of steps to choose from; found {steps!r}")
+    return [whole_number(t, "a number of steps", 1) for t in found]

@@ -18,6 +18,8 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import InputError
 from foretell.theory.graphs.eigenpairs import eigenpairs
+from foretell.theory.graphs.inputs import check_dimension
+from foretell.theory.graphs.probe import chance_wrong
 from foretell.theory.graphs.walks import walk_mass
 from foretell.theory.subpopulations import (
     UNLABELED,
@@ -29,6 +31,7 @@ from foretell.theory.subpopulations import (
 )
 
 STEPS = (1, 2, 3, 5, 8, 13)
+TIED, ROUNDING = 1e-7, 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,9 @@ class Transfer:
     scores
         Their scores, shape (n_target, c).
     error
-        Probability of a wrong class on the target; None if target labels are not known.
+        Probability of a wrong class on the target; None if target labels are not known. Where
+        the largest scores are equal to 1e-7 of their size (as zeros are, where no walk arrives),
+        the expected error of drawing among these classes; ``predictions`` has the first of them.
     head
         The head.
     features
@@ -222,7 +227,7 @@ def choose_steps(
         reach = f[source] @ np.linalg.matrix_power(sigma, int(t) - 1)
         itself = (reach * f[source]).sum(axis=1) * own
         scores = (reach @ sums - member * itself[:, None]) / (mass - member * own[:, None])
-        wrong[row] = scores.argmax(axis=1) != y
+        wrong[row] = chance_wrong(scores, y, _ties(scores, np.abs(scores).max()))
     errors = wrong.mean(axis=1)
     excess = wrong - wrong[errors.argmin()]
     spread = excess.std(axis=1, ddof=1) / np.sqrt(len(y))
@@ -250,7 +255,7 @@ def transfer(
     source, target
         Vertices: masks of shape (n,) or indices, without a common vertex.
     k
-        Number of features; eigenvectors of negative eigenvalue among them are zero.
+        Number of features, 1 to n - 1; eigenvectors of negative eigenvalue among them are zero.
     steps
         t; None chooses it by :func:`choose_steps`.
 
@@ -279,7 +284,8 @@ def transfer(
     truth, w = y[target], normalized.degrees[target]
     error = None
     if (truth >= 0).all():
-        error = float(w @ (predictions != truth) / w.sum())
+        every = head.scores(features)
+        error = float(w @ chance_wrong(scores, truth, _ties(scores, np.abs(every).max())) / w.sum())
     return Transfer(predictions, scores, error, head, features, choice)
 
 
@@ -310,6 +316,12 @@ def source_mass(graph: Any, source_labels: Array, steps: int) -> Array:
 def graph_features(graph: Any, k: int) -> Array:
     """Features of the minimum of the spectral contrastive loss, shape (n, k)."""
     normalized = as_normalized(graph)[0]
+    check_dimension(normalized, k)
     pairs = eigenpairs(normalized, k)
     scale = np.sqrt(np.maximum(pairs.values, 0.0))
     return np.asarray(pairs.vectors * scale / np.sqrt(normalized.degrees)[:, None])
+
+
+def _ties(scores: Array, largest: float) -> Array:
+    """Differences of scores that count as none: 1e-7 of their size, or rounding, shape (n, 1)."""
+    return np.maximum(TIED * np.abs(scores).max(axis=1, keepdims=True), ROUNDING * largest)

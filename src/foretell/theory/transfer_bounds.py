@@ -17,6 +17,7 @@ from foretell._types import Array
 from foretell.errors import InputError
 from foretell.theory.bounds import Rate
 from foretell.theory.graphs.eigenpairs import eigenpairs
+from foretell.theory.graphs.inputs import check_dimension
 from foretell.theory.graphs.weights import NormalizedGraph
 from foretell.theory.subpopulations import UNLABELED, parts_of
 from foretell.theory.transfer import source_mass
@@ -168,6 +169,7 @@ def transfer_bound(
     [('bound', 0.031), ('bound', 0.0)]
     """
     normalized, y, source, target = _known(graph, labels, source, target)
+    check_dimension(normalized, k)
     known = np.where(source, y, UNLABELED)
     w = normalized.degrees
     member = np.eye(known.max() + 1)[known] * source[:, None]
@@ -177,8 +179,6 @@ def transfer_bound(
     right = np.take_along_axis(scores, truth[:, None], 1)[:, 0]
     np.put_along_axis(scores, truth[:, None], -np.inf, 1)
     margin = right - scores.max(axis=1)
-    if k >= normalized.n:
-        raise InputError(f"k is below the number {normalized.n} of vertices; found {k}")
     mu, left = _tail(normalized, np.sqrt(w)[:, None] * member / mass, k)
     budget = mu ** (2 * steps) * left / w[target].sum()
     failing = margin <= ROUNDING * np.abs(right).max()

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from foretell._types import Array
-from foretell.data.augmentations import Augment, Compose
+from foretell.data.augmentations import Augment, Compose, check_augment
 from foretell.data.sources import ArraySource, Source
 from foretell.errors import InputError
 
+BLOCK = 4096  # rows
 ORDER, VIEW = 0, 1  # first words of the seeds, so that streams never meet
+TRIAL = 1024  # rows of which an augmentation has to change some
 
 
 class Batch(NamedTuple):
@@ -80,6 +82,28 @@ class Views:
             first, second = (self._view(part, number, k, v) for v, part in enumerate(parts))
             yield Batch(first, second, self.weights[chosen])
 
+    def check_contrast(self, batch: Batch) -> None:
+        """Refuse an augmentation that makes the same view of a row every time.
+
+        Raises
+        ------
+        InputError
+            If both views are the same, in this batch and in many more draws.
+        """
+        if self.paired or self.augment is None or not np.array_equal(batch.first, batch.second):
+            return
+        X = np.resize(self.rows[:TRIAL], (max(TRIAL, len(batch.first)), self.columns))
+        first, second = (self._view(X, v) for v in (0, 1))
+        if not np.array_equal(first, second):
+            return
+        what = "leaves the rows as they are"
+        if not np.array_equal(first, X):
+            what = "makes the same view of a row every time"
+        raise InputError(
+            f"the augmentation {what}, so that there is nothing to contrast; found "
+            f"{self.augment!r}; give one that changes rows at random, e.g. Noise(0.1)"
+        )
+
     def _view(self, X: Array, *place: int) -> Array:
         if self.augment is None:
             return np.ascontiguousarray(X)
@@ -116,8 +140,33 @@ def views_of(
     _check_augment(augment, source.paired)
     rows, weights = _load(source, dtype)
     if len(rows) < 2:
-        raise InputError(f"contrast needs at least 2 rows; found {len(rows)}")
+        raise InputError(
+            f"contrast needs at least 2 rows; found {len(rows)} (n_samples = {len(rows)})"
+        )
     return Views(rows, weights, source.paired, augment, batch_size, int(seed))
+
+
+def scaling(rows: Array, kind: str | None) -> tuple[Array, Array]:
+    """What to subtract from columns and to divide them by, doubles of shape (d,).
+
+    One mean and deviation of all numbers (``"overall"``), one a column (``"columns"``), or none.
+    Columns that are constant are only shifted. Beside the rows, memory is that of one block.
+    """
+    d = rows.shape[1]
+    offset, scale = np.zeros(d), np.ones(d)
+    if kind is None:
+        return offset, scale
+    offset = rows.mean(axis=0, dtype=np.float64)
+    squares = np.zeros(d)
+    for start in range(0, len(rows), BLOCK):
+        squares += ((rows[start : start + BLOCK] - offset) ** 2).sum(axis=0)
+    scale = np.sqrt(squares / len(rows))
+    if kind == "overall":
+        overall = offset.mean()
+        scale = np.full(d, np.sqrt(np.mean(scale**2 + (offset - overall) ** 2)))
+        offset = np.full(d, overall)
+    constant = scale <= np.finfo(rows.dtype).eps * np.maximum(1.0, np.abs(offset))
+    return offset, np.where(constant, 1.0, scale)
 
 
 def _check_augment(augment: Any, paired: bool) -> None:
@@ -129,11 +178,7 @@ def _check_augment(augment: Any, paired: bool) -> None:
             "the set of augmentations is empty, so that both views of a row would be the row "
             "itself; give an augmentation (foretell.data.augmentations), or pairs (PairSource)"
         )
-    if not callable(augment):
-        raise InputError(
-            f"augment is a function of rows and a generator; found {augment!r}; several become "
-            "one by Compose(first, second, ...)"
-        )
+    check_augment(augment)
 
 
 def _load(source: Source, dtype: str) -> tuple[Array, Array]:

@@ -75,11 +75,12 @@ class Checkpoint:
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, self.path)
-        folder = os.open(self.path.absolute().parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if os.name == "posix":  # elsewhere folders cannot be opened
+            folder = os.open(self.path.absolute().parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
     def resume(self, start: State) -> State:
         """The state of the file, or the start if there is none.
@@ -94,7 +95,8 @@ class Checkpoint:
         data = self.path.read_bytes()
         metadata, arrays = self._read(data)
         self._compare(json.loads(metadata["fingerprint"]))
-        if metadata["digest"] != _digest(arrays):
+        epoch = int(metadata["epoch"])
+        if metadata["digest"] != _digest(arrays) or len(arrays["losses"]) != epoch:
             raise InputError(f"the checkpoint {self.path} is damaged: {self._cure}")
         parts = {
             name: [arrays[f"{name}.{k}"] for k in range(_count(arrays, name))]
@@ -106,7 +108,7 @@ class Checkpoint:
                 f"the checkpoint {self.path} holds other arrays than this encoder and optimiser "
                 f"have (another version of a package?): {self._cure}"
             )
-        return State(int(metadata["epoch"]), found[0], found[1], arrays["losses"])
+        return State(epoch, found[0], found[1], arrays["losses"])
 
     _cure = "remove the file to start afresh, or restore it from a copy"
 
@@ -136,10 +138,16 @@ class Checkpoint:
                 f"{name}: {found.get(name)} there, {self.fingerprint.get(name)} here"
                 for name in differ
             )
+            longer = (
+                "; a finished training cannot be prolonged, since the learning rates of all its "
+                "steps follow from the number of epochs"
+            )
+            folds = "; checkpoints do not go with cross-validation, whose folds are other data"
+            note = longer if differ == ["epochs"] else folds if "data" in differ else ""
             raise InputError(
                 f"the checkpoint {self.path} belongs to another run, which differs in "
-                f"{', '.join(differ)} ({changes}); train with what it was made with, use another "
-                "path, or remove the file"
+                f"{', '.join(differ)} ({changes}){note}; train with what it was made with, use "
+                "another path, or remove the file"
             )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +16,12 @@ from foretell._types import Array
 from foretell.data.augmentations import Augment
 from foretell.data.sources import Source
 from foretell.errors import ConvergenceError, InputError, MissingExtraError
-from foretell.training.batches import Views, views_of
+from foretell.training.batches import Views, scaling, views_of
 from foretell.training.checkpoints import Checkpoint, State
 from foretell.training.fingerprints import fingerprint
 from foretell.training.loss import spectral_loss
 from foretell.training.networks import Encoder, capped
+from foretell.training.progress import progress
 from foretell.training.settings import Training, precision
 from foretell.training.trained import Trained, cached
 
@@ -70,8 +69,8 @@ def train(
     Raises
     ------
     InputError
-        If the sample, the augmentation, the rank or the seed cannot be used, the encoder returns
-        another shape, or a checkpoint belongs to another run or is damaged.
+        If the sample, the augmentation, the rank or the seed cannot be used, views do not differ,
+        the encoder returns another shape, or a checkpoint belongs to another run or is damaged.
     ConvergenceError
         If the loss is not finite, or grew until constant zero would do better.
     MissingExtraError
@@ -99,7 +98,10 @@ def train(
     if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
         raise InputError(f"rank is a whole number >= 1; found {rank!r}")
     views = views_of(source, augment, training.batch_size, random_state, training.dtype)
-    offset, scale = _scaling(views, training.scale_inputs)
+    sides = views.rows.reshape(-1, views.columns)
+    offset, scale = (
+        part.astype(views.rows.dtype) for part in scaling(sides, training.scale_inputs)
+    )
     with precision(training.dtype):
         start = _start(encoder, views, int(rank))
         step = cached(
@@ -129,10 +131,12 @@ def _run(
         state = checkpoint.resume(state)
     params, memory = jax.tree.map(jnp.asarray, (state.params, state.optimizer))
     saved = time.monotonic()
-    with _progress(training, state) as report:
+    with progress(training, state) as report:
         for epoch in range(state.epoch, training.epochs):
             losses = []
             for k, batch in enumerate(views.epoch(epoch)):
+                if epoch == k == 0:
+                    views.check_contrast(batch)
                 done = (epoch + (k + 0.5) / views.n_batches) / training.epochs
                 rate = views.rows.dtype.type(_rate(training, done))
                 params, memory, loss = take(rate, *scaling, params, memory, *batch)
@@ -227,23 +231,6 @@ def _start(encoder: Encoder, views: Views, rank: int) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(views.rows.dtype), params)
 
 
-def _scaling(views: Views, kind: str | None) -> tuple[Array, Array]:
-    """What to subtract from the columns of a view and to divide them by, shapes (d,)."""
-    d = views.columns
-    dtype = views.rows.dtype
-    offset, scale = np.zeros(d), np.ones(d)
-    if kind is not None:
-        rows = views.rows.reshape(-1, d)
-        offset = rows.mean(axis=0, dtype=np.float64)
-        scale = rows.std(axis=0, dtype=np.float64)
-    if kind == "overall":
-        overall = offset.mean()
-        scale = np.full(d, np.sqrt(np.mean(scale**2 + (offset - overall) ** 2)))
-        offset = np.full(d, overall)
-    constant = scale <= np.finfo(dtype).eps * np.maximum(1.0, np.abs(offset))
-    return offset.astype(dtype), np.where(constant, 1.0, scale).astype(dtype)
-
-
 def _checkpoint(encoder: Encoder, views: Views, rank: int, training: Training) -> Checkpoint | None:
     if training.checkpoint is None:
         return None
@@ -267,24 +254,3 @@ def _cure(training: Training) -> str:
     if training.scale_inputs is None:
         cures.append("let scale_inputs bring the rows to a common scale")
     return ", or ".join(cures)
-
-
-@contextmanager
-def _progress(training: Training, state: State) -> Iterator[Callable[[State], None]]:
-    if not training.progress:
-        yield lambda state: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    columns = (
-        TextColumn("epoch"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeLeft(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=training.epochs, completed=state.epoch, loss="-")
-        yield lambda state: bar.update(task, completed=state.epoch, loss=f"{state.losses[-1]:.4f}")

@@ -50,12 +50,14 @@ class Training:
         ``"float32"`` or ``"float64"``, whatever the caller's JAX settings, which stay as they are.
     checkpoint
         File that holds the state after every epoch; a run that finds one goes on from it. None
-        keeps nothing.
+        keeps nothing. It is for the run that wrote it: other rows, settings or ``epochs`` are
+        refused.
     checkpoint_seconds
         Write at most this often, at the end of an epoch (and always after the last); 0 writes
         after every epoch.
     progress
-        Show epoch, loss and time left on the error stream.
+        Show epoch, loss and time left on the error stream: a bar on a terminal, else a line every
+        few seconds.
 
     Raises
     ------

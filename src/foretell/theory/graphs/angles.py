@@ -10,7 +10,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import IdentificationError
 from foretell.theory.graphs.eigenpairs import Eigenpairs
-from foretell.theory.graphs.inputs import check_dimension, feature_rows, leading
+from foretell.theory.graphs.inputs import check_dimension, feature_rows, leading, unit_columns
 from foretell.theory.graphs.weights import NormalizedGraph
 
 DEPENDENT = 1e-10
@@ -129,9 +129,7 @@ def subspace_angles(A: Array, B: Array) -> Array:
 
 def _independent(F: Array) -> Array:
     """Orthonormal basis of independent columns, shape (n, r)."""
-    size = np.linalg.norm(F, axis=0)
-    scaled = F / np.where(size > 0, size, 1.0)
-    U, values, _ = np.linalg.svd(scaled, full_matrices=False)
+    U, values, _ = np.linalg.svd(unit_columns(F), full_matrices=False)
     rank = int((values > DEPENDENT * values[0]).sum()) if values[0] > 0 else 0
     if rank < F.shape[1]:
         raise IdentificationError(

@@ -100,7 +100,10 @@ class Augmented:
 
     @cached_property
     def origins(self) -> Array:
-        """The most probable sample of each augmented point, shape (N,)."""
+        """The most probable sample of each augmented point, shape (N,).
+
+        Not always the one that it was drawn from: with much noise another is nearer.
+        """
         by_point: Any = self.joint.tocsc()
         return np.asarray(by_point.argmax(axis=0)).ravel()
 
@@ -232,7 +235,8 @@ def augmentation_probabilities(
         Round the draws to these points instead, shape (c, d).
     mass
         Noise: posterior probability of samples that may be left out at a point even if fewer
-        than ``neighbors`` are tied to it.
+        than ``neighbors`` are tied to it. With 0, and ``neighbors`` None, all are kept: the
+        densities at the draws are exact, for m² V numbers.
     random_state
         Seed of the draws.
 

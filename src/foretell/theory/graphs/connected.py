@@ -2,7 +2,8 @@
 
 LAPACK where the component is small; on the m x m matrix of the rows of the factor where they are
 few or the factor is full (1 CPU s with m = 2,000 instead of 6 and more for iterations with 3
-million entries); filtered Lanczos on the shorter side elsewhere, with vertices renumbered.
+million entries); shift-invert where renumbered weights are banded; filtered Lanczos on the shorter
+side elsewhere. Where that does not converge, LAPACK up to 4,000 vertices.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
-from foretell.theory.graphs.lanczos import Operator, largest_pairs, rayleigh_ritz
+from foretell.errors import ConvergenceError
+from foretell.theory.graphs.lanczos import Operator, largest_pairs, rayleigh_ritz, refined
+from foretell.theory.graphs.shift_invert import banded_pairs, is_banded
 from foretell.theory.graphs.weights import NormalizedGraph
 
-DENSE = 400
+DENSE, DENSE_FALLBACK = 400, 4000
 FEW_ROWS, MOST_ROWS, DENSE_COST = 1500, 5000, 7e4
 SPARSE_COST, CHUNK_NUMBERS = 25.0, 1 << 23
 NULL = 1e-6  # values of a factor below this do not carry their vectors to its other side
@@ -59,7 +62,12 @@ class Part:
         elif self._rows <= max(DENSE, 3 * count):
             self._solve_range(count)
         elif not (self._has_dense_rows and self._solve_rows(count)):
-            self._solve_lanczos(count)
+            try:
+                self._solve_sparse(count)
+            except ConvergenceError:
+                if self.size > DENSE_FALLBACK:
+                    raise
+                self._solve_dense(count)
 
     @property
     def _rows(self) -> float:
@@ -119,20 +127,25 @@ class Part:
         lower = -1.0 if self.graph.factor is None else self.graph.factor_shift
         return Operator(self.size, lower, self.graph.matvec, self.perron[:, None])
 
-    def _solve_lanczos(self, count: int) -> None:
+    def _solve_sparse(self, count: int) -> None:
         if not self.iterated:
             self._reorder()
             self.iterated = True
         rng = np.random.default_rng(self.random_state)
+        if self.graph.factor is None and is_banded(self.graph.adjacency):
+            vectors = banded_pairs(self.graph.adjacency, self.perron, count, rng=rng)
+        else:
+            vectors = self._lanczos(count, rng)
+        values, vectors = refined(self._operator, vectors, count, self.tolerance)
+        self.values, self.vectors = values[:count], vectors[:, :count]
+
+    def _lanczos(self, count: int, rng: np.random.Generator) -> Array:
         options: dict[str, Any] = {"tolerance": self.tolerance, "rng": rng}
-        vectors = None
         if self._rows < 0.8 * self.size:
             values, left = largest_pairs(self._rowwise(), count, **options)
             if values[-1] - self.graph.factor_shift > NULL:
-                vectors = self._right(left)
-        if vectors is None:
-            vectors = largest_pairs(self._operator, count, **options)[1]
-        self.values, self.vectors = rayleigh_ritz(self._operator, vectors)
+                return self._right(left)
+        return largest_pairs(self._operator, count, **options)[1]
 
     def _reorder(self) -> None:
         """Number neighbors close to each other: products then read memory almost in order."""

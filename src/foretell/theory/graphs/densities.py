@@ -7,8 +7,9 @@ draws is then :math:`q_s P_i A(x_s \mid \bar x_i) / p(x_s) = q_s \pi_i(x_s)`, wi
 :math:`\pi_i` of the sample given the point. Rows are divided by their sums, so that samples
 keep their weights and :math:`\lambda_1 = 1`; the eigenvalues then differ from those of the exact
 kernel by a bias of order 1/V and a standard deviation of order :math:`V^{-1/2}` (argued in
-docs/theory/positive-pair-graphs.md, and measured with eight samples on a line, V = 8 to 64: V times the
-bias is .053 to .067, each ± .002 to .008, and the root of V times the deviation .051 to .055).
+docs/theory/positive-pair-graphs.md, and measured with eight samples on a line, V = 8 to 64: V times
+the bias is .053 to .067, each ± .002 to .008, and the root of V times the deviation .051 to .055).
+The graph's own degrees, after that division, are :math:`q_s` only approximately.
 """
 
 from __future__ import annotations
@@ -61,11 +62,15 @@ def noise_vertices(
         Most samples that a draw is tied to, the most probable ones (its own comes on top); None
         for :func:`default_neighbors`.
     mass
-        Posterior probability that may be left out at a draw beside that.
+        Posterior probability that may be left out at a draw beside that; 0 and no ``neighbors``
+        tie all samples to every draw, which is exact and takes m² V numbers.
     rng
         Random numbers.
     """
-    count = default_neighbors(len(X), n_views) if neighbors is None else min(neighbors, len(X))
+    if neighbors is None:
+        count = default_neighbors(len(X), n_views) if mass else len(X)
+    else:
+        count = min(neighbors, len(X))
     points = drawn_views(X, noise, n_views, rng).reshape(-1, X.shape[1])
     own = np.tile(np.arange(len(X)), n_views)
     ties = _together(_noise_ties(X, weights, noise, points, own, count, mass))
@@ -137,7 +142,7 @@ def _most_probable(L: Array, own: Array, start: int, neighbors: int, mass: float
     """The samples that hold all but ``mass`` of the posterior, at most so many, and the own one."""
     n, m = L.shape
     top = L.max(axis=1)
-    lowest = top + np.log(mass / m)
+    lowest = top + np.log(max(mass / m, np.nextafter(0.0, 1.0)))
     keep = lowest[:, None] <= L
     lost = np.zeros(n)
     crowded = np.flatnonzero(np.count_nonzero(keep, axis=1) > neighbors)

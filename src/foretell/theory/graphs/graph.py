@@ -10,6 +10,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import ForetellWarning, InputError
+from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.angles import PrincipalAngles, principal_angles
 from foretell.theory.graphs.augmented import (
     Augmented,
@@ -32,7 +33,7 @@ from foretell.theory.graphs.probe_bound import probe_bound
 from foretell.theory.graphs.probe_curve import ProbeCurve, probe_curve
 from foretell.theory.graphs.rates import GraphRates, graph_rates
 from foretell.theory.graphs.sparsest import SparsestPartition, sparsest_partition
-from foretell.theory.graphs.trained_probe import TrainedProbe, trained_probe
+from foretell.theory.graphs.trained_probe import TrainedProbe, spectral_loss, trained_probe
 from foretell.theory.graphs.walks import walk_mass
 from foretell.theory.graphs.weights import (
     NormalizedGraph,
@@ -40,7 +41,7 @@ from foretell.theory.graphs.weights import (
     normalized_weights,
 )
 
-TIE = 1e-10
+TIE, ZERO = 1e-10, 1e-12
 
 Isolated = Literal["error", "drop"]
 
@@ -114,7 +115,7 @@ class PositivePairGraph:
         self.normalized = normalized
         self.kept = kept
         self.n_given = n_given
-        self.random_state = random_state
+        self.random_state = whole_number(random_state, "random_state", 0)
         self.source = source
         self.sample_labels: Array | None = None
         self._known: Eigenpairs | None = None
@@ -178,6 +179,7 @@ class PositivePairGraph:
         >>> g.n, g.source.exact
         (6, True)
         """
+        whole_number(random_state, "random_state", 0)
         made = augmentation_probabilities(X, augment, random_state=random_state, **options)
         return cls._from_augmented(made, random_state)
 
@@ -196,6 +198,7 @@ class PositivePairGraph:
         Options and errors are those of
         :func:`~foretell.theory.graphs.augmented.augmented_table`.
         """
+        whole_number(random_state, "random_state", 0)
         made, labels = augmented_table(
             frame, augment, target=target, random_state=random_state, **options
         )
@@ -235,6 +238,7 @@ class PositivePairGraph:
         >>> g.spectrum(2).round(6).tolist(), g.source.blocks.shape
         ([1.0, 0.666667], (40,))
         """
+        whole_number(random_state, "random_state", 0)
         blocks = block_weights(sizes, between, random_state=random_state, **options)
         return cls.from_blocks(blocks, random_state=random_state)
 
@@ -331,11 +335,9 @@ class PositivePairGraph:
         .. math:: L(f) = -2 \sum_{x, x^+} w(x, x^+) f(x)^\top f(x^+)
             + \sum_{x, x'} w_x w_{x'} (f(x)^\top f(x'))^2
 
-        in O(nnz r + n r²) operations.
+        in O(nnz r + n r²) operations. Features whose loss is not finite are refused.
         """
-        F = feature_rows(self.normalized, self._select(features))
-        attraction = np.sum(F * self.normalized.matvec(F))
-        return float(np.sum((F.T @ F) ** 2) - 2 * attraction)
+        return spectral_loss(self.normalized, feature_rows(self.normalized, self._rows(features)))
 
     def minimal_loss(self, k: int) -> float:
         r"""Minimum of the loss over k-dimensional features: :math:`-\sum_i \max(\lambda_i, 0)^2`.
@@ -365,13 +367,14 @@ class PositivePairGraph:
 
     def cheeger(self, m: int) -> tuple[float, float | None]:
         """Bounds on the sparsest m-partition from the spectrum; no upper one for m > 2."""
+        check_dimension(self.normalized, m, "m")
         value = float(self.spectrum(m)[-1])
         return cheeger_lower(value), cheeger_upper(value) if m == 2 else None
 
     def probe(self, labels: Any, k: int) -> Probe:
         """The best linear head on the k-dimensional embedding, beside its bound."""
         chosen = self._select(labels)
-        return probe(self.normalized, chosen, k, pairs=self._pairs_or_none(k + 1))
+        return probe(self.normalized, chosen, k, pairs=self._pairs_or_none(k, 1))
 
     def probe_error(self, labels: Any, k: int) -> float:
         """0-1 error of the best least-squares head on the k-dimensional embedding."""
@@ -380,7 +383,7 @@ class PositivePairGraph:
     def probe_bound(self, labels: Any, k: int) -> float:
         r"""Bound on that error that needs no head: :math:`2 \phi / (1 - \lambda_{k+1})`."""
         chosen = self._select(labels)
-        pairs = self._pairs_or_none(k + 1)
+        pairs = self._pairs_or_none(k, 1)
         return float(probe_bound(self.normalized, chosen, k, pairs=pairs))
 
     def probe_curve(
@@ -392,25 +395,23 @@ class PositivePairGraph:
 
     def probe_features(self, features: Any, labels: Any) -> Fit:
         """Errors of the best least-squares head on any features (n, r), without intercept."""
-        return probe_features(self.normalized, self._select(features), self._select(labels))
+        return probe_features(self.normalized, self._rows(features), self._select(labels))
 
     def trained_probe(self, features: Any, labels: Any) -> TrainedProbe:
         """The same for trained features, beside the bound from their excess loss."""
-        chosen = self._select(features)
-        k = np.shape(chosen)[-1] if np.ndim(chosen) == 2 else 0
-        pairs = self._pairs_or_none(k + 1)
+        chosen = self._rows(features)
+        pairs = self._pairs_or_none(_columns(chosen), 1)
         return trained_probe(self.normalized, chosen, self._select(labels), pairs=pairs)
 
     def rates(self, labels: Any, k: int, **options: Any) -> GraphRates:
         """What the published theorems say about this graph, beside the computable bound."""
-        options = {"random_state": self.random_state, "pairs": self._pairs_or_none(k + 1)} | options
+        options = {"random_state": self.random_state, "pairs": self._pairs_or_none(k, 1)} | options
         return graph_rates(self.normalized, self._select(labels), k, **options)
 
     def principal_angles(self, features: Any, k: int | None = None) -> PrincipalAngles:
         """Angles between features (n, r) and the k leading eigenvectors (None: as many)."""
-        chosen = self._select(features)
-        wanted = k if k is not None else (np.shape(chosen)[-1] if np.ndim(chosen) == 2 else 0)
-        pairs = self._pairs_or_none(wanted + 1)
+        chosen = self._rows(features)
+        pairs = self._pairs_or_none(_columns(chosen) if k is None else k, 1)
         return principal_angles(self.normalized, chosen, k, pairs=pairs)
 
     def walk_mass(self, indicators: Any, t: int, k: int | None = None) -> Array:
@@ -421,7 +422,8 @@ class PositivePairGraph:
     def summary(self) -> str:
         """Size, components and leading eigenvalues in a few lines."""
         k = min(8, self.n - 1)
-        shown = ", ".join(f"{value:.4g}" for value in self.spectrum(k)) if k else "1"
+        values = self.spectrum(k) if k else [1.0]
+        shown = ", ".join(f"{0.0 if abs(value) < ZERO else value:.4g}" for value in values)
         lines = [
             f"{self!r}",
             f"  leading eigenvalues: {shown}",
@@ -436,8 +438,9 @@ class PositivePairGraph:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
+        vertices = "1 vertex" if self.n == 1 else f"{self.n} vertices"
         s = "" if self.n_components == 1 else "s"
-        return f"PositivePairGraph({self.n} vertices, {self.n_components} component{s})"
+        return f"PositivePairGraph({vertices}, {self.n_components} component{s})"
 
     def _unique(self, k: int, *, positive: bool = False) -> Eigenpairs:
         """k + 1 pairs; warns if the k-th eigenvalue is tied with the next."""
@@ -459,15 +462,22 @@ class PositivePairGraph:
             )
         return found
 
-    def _pairs_or_none(self, k: Any) -> Eigenpairs | None:
-        """Pairs if k makes sense; otherwise None, for the called function to refuse k."""
+    def _pairs_or_none(self, k: Any, more: int = 0) -> Eigenpairs | None:
+        """k + more pairs if k makes sense; else None, for the called function to refuse k."""
         whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
-        return self.pairs(int(k)) if whole and 1 <= k <= self.n else None
+        return self.pairs(int(k) + more) if whole and 1 <= k <= self.n - more else None
+
+    def _rows(self, features: Any) -> Array:
+        """Features of the vertices that were kept, as numbers."""
+        expected = f"({self.n}, r), one row a vertex"
+        return np.asarray(self._select(np.atleast_1d(real_array(features, "features", expected))))
 
     def _select(self, values: Any) -> Any:
         """Rows of labels or features of the vertices that were kept."""
+        if self.n == self.n_given or isinstance(values, str) or not hasattr(values, "__len__"):
+            return values
         count = values.shape[0] if hasattr(values, "shape") else len(values)
-        if self.n == self.n_given or count == self.n:
+        if count == self.n:
             return values
         if count != self.n_given:
             raise InputError(
@@ -479,3 +489,8 @@ class PositivePairGraph:
         return (
             values[self.kept] if isinstance(values, np.ndarray) else [values[i] for i in self.kept]
         )
+
+
+def _columns(features: Array) -> int:
+    """Number of columns; 0, which is refused later, if there are none."""
+    return features.shape[1] if features.ndim == 2 else 0

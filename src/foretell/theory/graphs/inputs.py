@@ -9,6 +9,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs, eigenpairs
 from foretell.theory.graphs.weights import NormalizedGraph
 
@@ -64,6 +65,8 @@ def label_codes(labels: Any, n: int, *, what: str = "vertex") -> Labels:
     """
     if len(shape := getattr(labels, "shape", (n,))) != 1:
         raise InputError(f"labels have shape ({n},), one a {what}; found an array of shape {shape}")
+    if isinstance(labels, str) or not hasattr(labels, "__iter__"):
+        raise InputError(f"labels have shape ({n},), one a {what}; found {labels!r}")
     values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
     if len(values) != n:
         raise InputError(f"labels have shape ({n},), one a {what}; found {len(values)}")
@@ -93,9 +96,10 @@ def feature_rows(graph: NormalizedGraph, features: Any) -> Array:
     Raises
     ------
     InputError
-        If features have another number of rows, no columns, or entries that are not finite.
+        If features have another number of rows, no columns, or entries that are not finite real
+        numbers.
     """
-    f = np.asarray(features, dtype=np.float64)
+    f = real_array(features, "features", f"({graph.n}, r), one row a vertex")
     if f.ndim != 2 or f.shape[0] != graph.n or f.shape[1] < 1:
         raise InputError(f"features have shape ({graph.n}, r), one row a vertex; found {f.shape}")
     if not np.isfinite(f).all():
@@ -103,19 +107,28 @@ def feature_rows(graph: NormalizedGraph, features: Any) -> Array:
     return np.asarray(f * graph.roots[:, None])
 
 
-def check_dimension(graph: NormalizedGraph, k: int) -> None:
-    """Refuse a number k of dimensions outside 1 to n - 1.
+def unit_columns(F: Array) -> Array:
+    """Columns scaled to length one, without overflow; those of zeros stay."""
+    largest = np.abs(F).max(axis=0)
+    scaled = F / np.where(largest > 0, largest, 1.0)
+    size = np.linalg.norm(scaled, axis=0)
+    return np.asarray(scaled / np.where(size > 0, size, 1.0))
+
+
+def check_dimension(graph: NormalizedGraph, k: int, name: str = "k") -> None:
+    """Refuse a number k (m, say) of dimensions outside 1 to n - 1.
 
     Raises
     ------
     InputError
         If k is not a whole number between 1 and n - 1.
     """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k < graph.n:
+    if graph.n == 1:
         raise InputError(
-            f"k is a whole number from 1 to {graph.n - 1}, below the {graph.n} vertices; found "
-            f"{k!r}"
+            "the graph has one vertex, whose only eigenvalue is 1: nothing can be learned from it; "
+            "expected two or more"
         )
+    whole_number(k, name, 1, graph.n - 1, f", below the {graph.n} vertices")
 
 
 def leading(graph: NormalizedGraph, k: int, pairs: Eigenpairs | None = None) -> Eigenpairs:

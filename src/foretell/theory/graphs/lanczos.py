@@ -22,7 +22,9 @@ from foretell.errors import ConvergenceError
 PROBES, PROBE_STEPS = 3, 60
 SEARCH_STEPS = 40
 MAX_DEGREE, MAX_GROWTH = 12, 1e4
-MAX_SEARCHES = 50
+QUICK_RESTARTS = 30
+MAX_SEARCHES, MAX_REFINEMENTS = 50, 20
+MAX_WORK = 6e10  # multiplications of the last, patient attempt: about a CPU minute
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +112,28 @@ def rayleigh_ritz(operator: Operator, V: Array) -> tuple[Array, Array]:
     return values[::-1], Q @ rotation[:, ::-1]
 
 
+def refined(operator: Operator, V: Array, count: int, tolerance: float) -> tuple[Array, Array]:
+    """Ritz values and vectors of the span of V, improved until ``count`` residuals are small.
+
+    The filter leaves a part of the unwanted spectrum where wanted eigenvalues lie within 1e-6 of
+    the cut. Each step adds the residuals to the span (block Krylov, restarted), at most 20 times;
+    callers check the result.
+    """
+    width = V.shape[1]
+    values, V = rayleigh_ritz(operator, V)
+    for _ in range(MAX_REFINEMENTS):
+        residuals = operator.outside(operator(V) - V * values)
+        sizes = np.linalg.norm(residuals, axis=0)
+        if sizes[:count].max() <= 0.5 * tolerance:
+            break
+        poor = sizes > 1e-3 * tolerance
+        room = operator.n - operator.locked.shape[1] - width
+        directions = (residuals[:, poor] / sizes[poor])[:, :room]
+        values, V = rayleigh_ritz(operator, np.hstack([V, directions]))
+        values, V = values[:width], V[:, :width]
+    return values, V
+
+
 def spectral_cut(operator: Operator, count: int, rng: np.random.Generator) -> float:
     """A number that is likely below ``count`` eigenvalues and above most others.
 
@@ -181,8 +205,10 @@ def _filtered(
     vectors = _arpack(operator, count, 1e-2 * tolerance, rng, patient=True) if patient else None
     if vectors is None:
         raise ConvergenceError(
-            f"Lanczos did not find {count} eigenpairs of {operator.n} vertices; the spectrum has "
-            "almost no gaps: ask for fewer eigenpairs, or for a looser tolerance"
+            f"Lanczos did not find {count} eigenpairs (those asked for, and spare ones) of "
+            f"{operator.n} vertices in {MAX_WORK:.0e} multiplications; the spectrum has almost no "
+            "gaps: ask for more eigenpairs, so that a gap follows, or add weight between the "
+            "parts of the graph that hardly touch (or remove it, which makes them components)"
         )
     return rayleigh_ritz(operator, vectors)
 
@@ -199,7 +225,11 @@ def _arpack(
     linear = LinearOperator((n, n), matvec=operator, dtype=np.float64)
     size = min(n, max((3 * count) // 2 + 10, 20) + patient * count)
     start = rng.standard_normal(n)
-    limit = 1000 if patient else 30
+    limit = (
+        int(np.clip(MAX_WORK / (4.0 * n * size * (size - count)), 2, 1000))
+        if patient
+        else QUICK_RESTARTS
+    )
     try:
         found = eigsh(
             linear, count, which="LA", v0=start, ncv=size, tol=tolerance, maxiter=limit, rng=rng

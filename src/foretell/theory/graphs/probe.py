@@ -16,6 +16,7 @@ from foretell.theory.graphs.inputs import (
     feature_rows,
     label_codes,
     leading,
+    unit_columns,
 )
 from foretell.theory.graphs.probe_bound import ProbeBound, label_bound
 from foretell.theory.graphs.weights import NormalizedGraph
@@ -51,6 +52,12 @@ class Fit:
     squared_risk: float
     error: float
     rank: int
+
+    def __str__(self) -> str:
+        return (
+            f"linear head on {self.rank} dimensions: error {self.error:.4g}, squared risk "
+            f"{self.squared_risk:.4g}"
+        )
 
     @property
     def predictions(self) -> Array:
@@ -201,17 +208,17 @@ def probe_features(graph: NormalizedGraph, features: Any, labels: Any) -> Fit:
 
 
 def orthonormal(F: Array) -> Array:
-    """Orthonormal basis of the span of the columns of F, shape (n, rank).
+    """Orthonormal basis of the span of the columns of F, of any scale, shape (n, rank).
 
     Raises
     ------
     InputError
         If all columns are zero.
     """
-    size = np.linalg.norm(F, axis=0)
-    if not size.any():
+    F = unit_columns(F)
+    if not (used := F.any(axis=0)).any():
         raise InputError("features are all zero; expected at least one direction to predict from")
-    U, values, _ = np.linalg.svd(F[:, size > 0] / size[size > 0], full_matrices=False)
+    U, values, _ = np.linalg.svd(F[:, used], full_matrices=False)
     return U[:, values > max(F.shape) * np.finfo(np.float64).eps * values[0]]
 
 
@@ -232,9 +239,13 @@ def least_squares(graph: NormalizedGraph, basis: Array, labels: Labels) -> Fit:
 
 def expected_error(scores: Array, codes: Array, weights: Array) -> float:
     """Weighted 0-1 error of the largest score, drawing evenly among scores equal to 1e-7."""
-    tied = scores >= scores.max(axis=1, keepdims=True) - TIED
-    right = tied[np.arange(len(codes)), codes] / tied.sum(axis=1)
-    return float(weights @ (1.0 - right))
+    return float(weights @ chance_wrong(scores, codes, TIED))
+
+
+def chance_wrong(scores: Array, codes: Array, tie: Array | float) -> Array:
+    """Probability that a class drawn among those within ``tie`` of the largest is wrong, (n,)."""
+    tied = scores >= scores.max(axis=1, keepdims=True) - tie
+    return np.asarray(1.0 - tied[np.arange(len(codes)), codes] / tied.sum(axis=1))
 
 
 def ratio(bound: float, truth: float) -> float:

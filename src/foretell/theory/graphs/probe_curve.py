@@ -10,6 +10,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import real_number, whole_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs
 from foretell.theory.graphs.inputs import Labels, check_dimension, label_codes, leading
 from foretell.theory.graphs.probe import expected_error, least_squares
@@ -119,10 +120,9 @@ def probe_curve(
     sizes = np.asarray(n_labeled)
     if sizes.ndim != 1 or not sizes.size or sizes.dtype.kind not in "iu" or sizes.min() < 1:
         raise InputError(f"n_labeled is a list of whole numbers from 1; found {n_labeled!r}")
-    if n_draws < 2 or not penalty > 0:
-        raise InputError(
-            f"expected n_draws >= 2 and a positive penalty; found {n_draws} and {penalty}"
-        )
+    whole_number(n_draws, "n_draws", 2)
+    if not real_number(penalty, "penalty") > 0:
+        raise InputError(f"expected a positive penalty; found {penalty}")
     vectors = leading(graph, k, pairs).vectors[:, :k]
     best = least_squares(graph, vectors, found)
     Z = vectors / graph.roots[:, None]

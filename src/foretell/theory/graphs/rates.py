@@ -15,6 +15,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.errors import IdentificationError, InputError
 from foretell.theory.bounds import HAOCHEN, Rate
+from foretell.theory.checks import real_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs
 from foretell.theory.graphs.inputs import check_dimension, label_codes, leading
 from foretell.theory.graphs.probe_bound import ProbeBound, label_bound
@@ -309,7 +310,8 @@ def _check(label_error: float, conductance: float, k: int, r: int, least: int, w
         raise InputError(
             f"the theorem needs n_features >= {why} and n_classes >= 2; found {k} and {r}"
         )
-    if not (label_error >= 0 and conductance >= 0):
+    label_error = real_number(label_error, "label_error")
+    if not (label_error >= 0 and real_number(conductance, "conductance") >= 0):
         raise InputError(
             f"label_error and conductance are not negative; found {label_error} and {conductance}"
         )

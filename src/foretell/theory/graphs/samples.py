@@ -68,12 +68,12 @@ def cells_of(cells: Any, points: Any, d: int) -> int | Array | None:
 
 
 def check_counts(n_views: int, neighbors: int | None, mass: float) -> None:
-    """Refuse numbers of draws and neighbors below one, and a mass outside (0, 1)."""
+    """Refuse numbers of draws and neighbors below one, and a mass outside [0, 1)."""
     _check_whole("n_views", n_views)
     if neighbors is not None:
         _check_whole("neighbors", neighbors)
-    if not 0 < mass < 1:
-        raise InputError(f"mass lies between 0 and 1; found {mass}")
+    if not 0 <= mass < 1:
+        raise InputError(f"mass is at least 0 and below 1; found {mass}")
 
 
 def _check_whole(name: str, value: Any) -> None:

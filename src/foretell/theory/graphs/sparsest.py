@@ -10,6 +10,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import whole_number
 from foretell.theory.graphs.cheeger import (
     cheeger_lower,
     cheeger_upper,
@@ -22,7 +23,7 @@ from foretell.theory.graphs.partitions import Conductance, part_conductance
 from foretell.theory.graphs.weights import NormalizedGraph
 
 WORK = 20_000_000
-SMALL = 300
+SMALL, FEW = 300, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +37,19 @@ class SparsestPartition:
     conductance
         Of its parts; the largest is an upper bound on :math:`\rho_m`.
     lower
-        :math:`(1 - \lambda_m) / 2 \le \rho_m`.
+        :math:`(1 - \lambda_m) / 2 \le \rho_m`, or :math:`\rho_m` itself if ``exact``.
     guaranteed
         What :math:`\rho_2` is at most by Cheeger's inequality; None for m > 2, where the published
         bound has an unknown constant.
+    exact
+        Whether no partition is sparser: all were tried, or there are components to part.
     """
 
     labels: Array
     conductance: Conductance
     lower: float
     guaranteed: float | None = None
+    exact: bool = False
 
     @property
     def upper(self) -> float:
@@ -58,6 +62,8 @@ class SparsestPartition:
     def __str__(self) -> str:
         m = len(self.conductance.parts)
         known = "" if self.guaranteed is None else f"; Cheeger: at most {self.guaranteed:.4g}"
+        if self.exact:
+            return f"sparsest {m}-partition: {self.upper:.4g} exactly{known}"
         return f"sparsest {m}-partition: between {self.lower:.4g} and {self.upper:.4g}{known}"
 
 
@@ -80,7 +86,7 @@ def sparsest_partition(
     vertices of the best partition (of each one, up to 300 vertices) change parts one by one while
     the largest conductance falls.
     From below: :math:`(1 - \lambda_m)/2`. Graphs with m or more components have
-    :math:`\rho_m = 0` exactly.
+    :math:`\rho_m = 0` exactly, and up to 8 vertices all partitions are tried.
 
     Parameters
     ----------
@@ -119,25 +125,29 @@ def sparsest_partition(
     >>> print(found)
     sparsest 3-partition: between 0.06522 and 0.08696
     """
-    if isinstance(m, bool) or not isinstance(m, int | np.integer) or not 2 <= m <= graph.n:
-        raise InputError(f"m is a whole number from 2 to {graph.n}, the vertices; found {m!r}")
-    if n_starts < 1:
-        raise InputError(f"n_starts is at least 1; found {n_starts}")
-    m = int(m)
+    if graph.n < 2:
+        raise InputError("a partition needs two vertices or more; found one")
+    m = whole_number(m, "m", 2, graph.n, ", the vertices")
+    whole_number(n_starts, "n_starts", 1)
     if graph.n_components >= m:
         exact = merged_components(graph, m)
         found = Conductance(np.zeros(m), np.bincount(exact, graph.degrees), tuple(range(m)))
-        return SparsestPartition(exact, found, 0.0, 0.0 if m == 2 else None)
+        return SparsestPartition(exact, found, 0.0, 0.0 if m == 2 else None, True)
     pairs = leading(graph, m, pairs)
+    value = float(pairs.values[m - 1])
+    guaranteed = cheeger_upper(value) if m == 2 else None
+    if graph.n <= FEW:
+        every = (_parts_of(graph, codes, m) for codes in _all_partitions(graph.n, m))
+        labels, parts = min(every, key=lambda found: found[1].largest)
+        return SparsestPartition(labels, parts, parts.largest, guaranteed, True)
     candidates = list(_candidates(graph, m, pairs, n_starts, random_state))
     candidates.sort(key=lambda codes: _parts(graph, codes, m).largest)
     moves = min(2 * graph.n, WORK // (graph.n * m)) if max_moves is None else max_moves
     tried = candidates if graph.n <= SMALL else candidates[:1]
     refined = (_parts_of(graph, _refined(graph, codes, m, moves), m) for codes in tried)
     labels, parts = min(refined, key=lambda found: found[1].largest)
-    value = float(pairs.values[m - 1])
     lower = min(cheeger_lower(value), parts.largest)  # they can be equal, up to rounding
-    return SparsestPartition(labels, parts, lower, cheeger_upper(value) if m == 2 else None)
+    return SparsestPartition(labels, parts, lower, guaranteed)
 
 
 def _parts(graph: NormalizedGraph, codes: Array, m: int) -> Conductance:
@@ -146,6 +156,20 @@ def _parts(graph: NormalizedGraph, codes: Array, m: int) -> Conductance:
 
 def _parts_of(graph: NormalizedGraph, codes: Array, m: int) -> tuple[Array, Conductance]:
     return codes, _parts(graph, codes, m)
+
+
+def _all_partitions(n: int, m: int) -> Iterator[Array]:
+    """All partitions of n vertices into m parts, numbered by first appearance: S(n, m) of them."""
+
+    def extended(codes: list[int], used: int) -> Iterator[Array]:
+        if len(codes) == n:
+            yield np.array(codes)
+            return
+        missing_later = m - used == n - len(codes)
+        for part in range(used if missing_later else 0, min(used + 1, m)):
+            yield from extended([*codes, part], max(used, part + 1))
+
+    yield from extended([], 0)
 
 
 def _candidates(

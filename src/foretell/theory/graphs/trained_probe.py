@@ -175,7 +175,8 @@ def trained_probe(
     Raises
     ------
     InputError
-        If shapes do not match, features are zero or not finite, or labels as for ``probe``.
+        If shapes do not match, features are not finite or so large that their loss is not, or
+        labels as for ``probe``. Features that are all zero (a collapsed encoder) have rank 0.
 
     Examples
     --------
@@ -201,7 +202,27 @@ def trained_probe(
         excess_loss=excess,
         largest_share=float(found.shares(graph.degrees).max()),
     )
-    return TrainedProbe(least_squares(graph, orthonormal(F), found), excess, bound)
+    basis = orthonormal(F) if F.any() else F[:, :0]
+    return TrainedProbe(least_squares(graph, basis, found), excess, bound)
+
+
+def spectral_loss(graph: NormalizedGraph, F: Array) -> float:
+    r"""Spectral contrastive loss :math:`-2 \operatorname{tr} F^\top \bar A F + \|F^\top F\|^2`.
+
+    Raises
+    ------
+    InputError
+        If features are so large that it is not finite.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss = float(((F.T @ F) ** 2).sum() - 2 * (F * graph.matvec(F)).sum())
+    if not np.isfinite(loss):
+        raise InputError(
+            f"the loss of these features is not finite: the largest entry is {np.abs(F).max():.1e} "
+            "(times the root of its degree); the loss is a fourth power of their scale, which is "
+            "about 1 where it is small"
+        )
+    return loss
 
 
 def excess_loss(graph: NormalizedGraph, F: Array, eigenvalues: Array) -> float:
@@ -210,5 +231,5 @@ def excess_loss(graph: NormalizedGraph, F: Array, eigenvalues: Array) -> float:
     :math:`L = -2 \operatorname{tr} F^\top \bar A F + \|F^\top F\|^2`,
     :math:`L^* = -\sum_{i \le k} (\lambda_i^+)^2`. Rounding below zero is set to zero.
     """
-    loss = ((F.T @ F) ** 2).sum() - 2 * (F * graph.matvec(F)).sum()
+    loss = spectral_loss(graph, F)
     return float(max(loss + (np.maximum(eigenvalues[: F.shape[1]], 0.0) ** 2).sum(), 0.0))

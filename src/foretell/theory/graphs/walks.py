@@ -8,6 +8,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs
 from foretell.theory.graphs.inputs import leading
 from foretell.theory.graphs.weights import NormalizedGraph
@@ -62,22 +63,20 @@ def walk_mass(
     >>> np.round(walk_mass(graph, [1, 0, 0], 2, 3), 6)
     array([0.5 , 0.25, 0.25])
     """
-    M = np.asarray(indicators, dtype=np.float64)
+    M = real_array(indicators, "indicators", f"({graph.n}, c), one row a vertex")
     if M.ndim not in (1, 2) or M.shape[0] != graph.n or not np.isfinite(M).all():
         raise InputError(
             f"indicators are finite numbers of shape ({graph.n}, c), one row a vertex; found "
             f"shape {M.shape}" + ("" if np.isfinite(M).all() else " with entries not finite")
         )
-    if isinstance(t, bool) or not isinstance(t, int | np.integer) or t < 0:
-        raise InputError(f"t is a whole number of steps, 0 or more; found {t!r}")
+    t = whole_number(t, "t", 0, why=", the number of steps")
     roots = graph.roots if M.ndim == 1 else graph.roots[:, None]
     moved = roots * M
     if k is None:
         for _ in range(t):
             moved = graph.matvec(moved)
         return np.asarray(moved / roots)
-    if not 1 <= k <= graph.n:
-        raise InputError(f"k is a whole number from 1 to {graph.n}; found {k!r}")
+    k = whole_number(k, "k", 1, graph.n, f", the {graph.n} vertices")
     pairs = leading(graph, k, pairs)
     V, powers = pairs.vectors[:, :k], pairs.values[:k] ** t
     inside = V.T @ moved

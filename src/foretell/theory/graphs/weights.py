@@ -10,6 +10,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.errors import InputError
+from foretell.theory.checks import real_array
 
 ROUNDING = 1e-10
 
@@ -233,7 +234,7 @@ def sample_probabilities(weights: Any, m: int) -> Array:
     """Probabilities of m samples, shape (m,), from weights of any scale; None: equal."""
     if weights is None:
         return np.full(m, 1.0 / m)
-    P = np.asarray(weights, dtype=np.float64)
+    P = real_array(weights, "weights of the samples", f"({m},), one a row")
     if P.shape != (m,):
         raise InputError(f"weights of the samples have shape ({m},), one a row; found {P.shape}")
     if not np.isfinite(P).all() or P.min() < 0 or P.max() == 0:
@@ -248,7 +249,7 @@ def matrix_of(values: Any, name: str) -> Any:
 
     sparse = issparse(values)
     if not sparse:
-        values = np.asarray(values)
+        values = real_array(values, name, "(n, n)" if name == "weights" else "(m, n)")
     if values.dtype.kind not in "buif":
         raise InputError(f"{name} are real numbers; found data of type {values.dtype}")
     if values.ndim != 2 or 0 in values.shape:

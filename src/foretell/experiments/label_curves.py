@@ -106,7 +106,7 @@ class LabelEfficiency:
         found = " against ".join(shown(self.mean[k, -1], self.is_classification) for k in (i, j))
         return f"{claim}. With {self.sizes[-1]:,} labels the error is {found}."
 
-    def to_frame(self, backend: str | None = None) -> Any:
+    def frame(self, backend: str | None = None) -> Any:
         """Data frame with a row for each feature set and size (see :mod:`~..data.frames`).
 
         Columns: features, n_labels, error, standard_error, spread, and the paired difference to
@@ -212,7 +212,7 @@ def label_efficiency(
         Divide columns by their standard deviation over all rows; for columns of different units.
         Otherwise each feature set is divided by one number.
     random_state
-        Seed of draws and folds.
+        Seed of draws and folds, a whole number >= 0.
 
     Returns
     -------
@@ -236,6 +236,7 @@ def label_efficiency(
     """
     data = LabeledFeatures.of(features, y, standardize=standardize)
     n_draws, probe = checked_count("n_draws", n_draws, 2), checked_probe(probe)
+    seed = checked_count("random_state", random_state, 0)
     N = len(data.y)
     fixed = None if test is None or np.ndim(test) == 0 else rows_to_test(test, N)
     n_free = N - (LEAST_TEST_ROWS if fixed is None else len(fixed))
@@ -245,7 +246,7 @@ def label_efficiency(
         n_test = min(n_test, checked_count("test", test, LEAST_TEST_ROWS))
     errors = np.empty((len(data.features), len(ordered), n_draws))
     for r in range(n_draws):
-        rng = np.random.default_rng([random_state, r])
+        rng = np.random.default_rng([seed, r])
         free = np.arange(N) if fixed is None else np.setdiff1d(np.arange(N), fixed)
         order = rng.permutation(free)
         held_out = order[ordered[-1] :][:n_test] if fixed is None else fixed

@@ -101,7 +101,11 @@ class DomainAdaptation:
         return max(means, key=means.__getitem__)
 
     def verdict(self) -> str:
-        """Whether pre-training on both domains helps on the target, in one sentence."""
+        """Whether pre-training on both domains helps on the target, and whether it has to be both.
+
+        Beside an accuracy or a difference stands its standard error over draws; differences are
+        judged at the level 95 % (t).
+        """
         if self.target is None:
             first, second = self.predictions[CONTRASTIVE], self.predictions[self.best_baseline]
             agreement = 100 * float((first == second).mean())
@@ -110,14 +114,13 @@ class DomainAdaptation:
                 f"pre-training and the {self.best_baseline} baseline agree on {agreement:.0f} % of "
                 "target rows; label some of those where they do not to learn which is right"
             )
-        from scipy.stats import t
-
         baseline = self.best_baseline
         found = self.difference(CONTRASTIVE, baseline)
-        reach = float(t.ppf((1 + LEVEL) / 2, self.n_draws - 1)) * found.se
+        reach = self._reach(found)
         where = (
             f"{_percent(self.target[CONTRASTIVE])} against {_percent(self.target[baseline])} of "
-            f"the {baseline} baseline ({found})"
+            f"the {baseline} baseline ({found}; +- standard errors over {self.n_draws} draws)"
+            f"{self._alone()}"
         )
         accuracy, chance = self.target[CONTRASTIVE], 1 / len(self.classes)
         if accuracy.mean() <= chance + 2 * _se(accuracy):
@@ -126,6 +129,25 @@ class DomainAdaptation:
             return f"{self.n_draws} draws do not tell whether pre-training on both helps: {where}"
         said = "helps" if found.value > 0 else "hurts"
         return f"pre-training on both domains {said} on the target: {where}"
+
+    def _alone(self) -> str:
+        """A sentence on pre-training on the source alone, where that is as good or better."""
+        if self.target is None or ALONE not in self.target:
+            return ""
+        found = self.difference(ALONE, CONTRASTIVE)
+        if found.value <= 0:
+            return ""
+        said = "better" if found.value > self._reach(found) else "no worse"
+        return (
+            f". Pre-training on the source alone does {said}: {_percent(self.target[ALONE])} "
+            f"({found})"
+        )
+
+    def _reach(self, found: Difference) -> float:
+        """Half the width of the confidence interval of a mean over draws."""
+        from scipy.stats import t
+
+        return float(t.ppf((1 + LEVEL) / 2, self.n_draws - 1)) * found.se
 
     def frame(self, backend: str | None = None) -> Any:
         """Data frame with a row for each method and draw; NaN where the target is not known."""
@@ -143,8 +165,8 @@ class DomainAdaptation:
         return to_frame(columns, backend)
 
     def __str__(self) -> str:
-        width = max(map(len, self.methods)) + 2
-        lines = [f"{'accuracy (%)':<{width}}{'source':>14}{'target':>14}"]
+        width = max(20, *map(len, self.methods)) + 2
+        lines = [f"{'accuracy (%) +- s.e.':<{width}}{'source':>14}{'target':>14}"]
         for method in self.methods:
             target = "not known" if self.target is None else _percent(self.target[method])
             lines.append(f"{method:<{width}}{_percent(self.source[method]):>14}{target:>14}")

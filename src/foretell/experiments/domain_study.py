@@ -7,17 +7,14 @@ give.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from foretell._types import Array
-from foretell.base import pretrain
-from foretell.data.sources import ArraySource
-from foretell.experiments.domain_adaptation_result import (
+from foretell.experiments.domain_result import (
     ALONE,
     CONTRASTIVE,
     POOLED,
@@ -27,11 +24,10 @@ from foretell.experiments.domain_adaptation_result import (
     DomainAdaptation,
 )
 from foretell.experiments.domains import Domains, check_options
+from foretell.experiments.feature_maps import FeatureMap, pretrained
 from foretell.experiments.probes import predictions
 from foretell.experiments.supervised_features import SupervisedModel, supervised_counterpart
 from foretell.theory.transfer import STEPS, choose_steps, transfer_head
-
-FeatureMap = Callable[[Array], Array]
 
 
 def domain_adaptation(
@@ -171,8 +167,8 @@ class _Study:
         X, y = data.X_source[labeled], data.y_source[labeled]
         unlabeled = np.concatenate([data.X_source[learn], data.X_target[seen]])
         maps: dict[str, FeatureMap] = {
-            CONTRASTIVE: self._pretrain(unlabeled, start),
-            ALONE: self._pretrain(data.X_source[learn], start),
+            CONTRASTIVE: pretrained(self.model, unlabeled, start),
+            ALONE: pretrained(self.model, data.X_source[learn], start),
             RAW: lambda rows: rows,
         }
         if self.supervised is not None:
@@ -206,13 +202,6 @@ class _Study:
             for name in [name for name in maps if name != ALONE]:
                 record(name + POOLED, probed(maps[name], rows, labels))
         return _Draw(out.source, out.target, out.predictions, steps, len(labeled))
-
-    def _pretrain(self, X: Array, start: int) -> FeatureMap:
-        model = copy.copy(self.model)
-        if hasattr(model, "random_state"):
-            model.random_state = start
-        encode: FeatureMap = pretrain(model, ArraySource(X)).encode
-        return encode
 
     def _walk(
         self, features: FeatureMap, rows: Array, known: Array, new: Array
