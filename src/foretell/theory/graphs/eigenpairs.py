@@ -31,7 +31,8 @@ class Eigenpairs:
     residuals
         Norms of :math:`\bar A v - \lambda v`, shape (k,).
     solver
-        ``"components"`` (nothing but eigenvalue one), ``"dense"`` or ``"lanczos"``.
+        ``"components"`` (nothing but eigenvalue one), ``"dense"``, or ``"lanczos"`` (of a
+        polynomial, or of the shifted inverse where weights are banded).
     """
 
     values: Array
