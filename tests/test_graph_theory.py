@@ -4,6 +4,7 @@ Tolerances: identities 1e-10 to 1e-12; inequalities may fail by rounding of 1e-1
 four of their own standard errors.
 """
 
+import pickle
 from itertools import product
 from types import SimpleNamespace
 
@@ -842,3 +843,15 @@ def test_rates_of_a_disconnected_graph_are_infinite():
     assert found.optimistic["Theorem 3.7"].floor == np.inf
     assert found.bound.error == 0.0
     assert "inf" in str(found)
+
+
+def test_conductance_is_a_number_that_knows_its_parts():
+    graph, _ = normalized_weights(np.array([[2, 1, 1], [1, 0, 0], [1, 0, 4.0]]))
+    found = conductance(graph, ["a", "b", "a"])
+    assert found == found.largest == found.parts.max() == pytest.approx(1.0)
+    assert min(found, 0.5) == 0.5
+    assert np.asarray([found, 0.0]).sum() == pytest.approx(1.0)
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    assert str(again) == str(found)
+    assert again.parts.tolist() == found.parts.tolist()

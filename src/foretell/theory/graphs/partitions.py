@@ -3,7 +3,7 @@ r"""Conductance of the parts of a graph, weights between them, and disagreement 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -14,9 +14,8 @@ from foretell.theory.graphs.weights import NormalizedGraph, scale_rows
 FEW_CLASSES = 256
 
 
-@dataclass(frozen=True, eq=False)
-class Conductance:
-    r"""How much of each part's weight leaves it.
+class Conductance(float):
+    r"""The largest conductance of the parts of a partition: a number that knows its parts.
 
     Attributes
     ----------
@@ -33,26 +32,34 @@ class Conductance:
     masses: Array
     classes: tuple[Any, ...]
 
+    def __new__(cls, parts: Array, masses: Array, classes: tuple[Any, ...]) -> Self:
+        """From the conductance, the weight and the label of each part."""
+        self = super().__new__(cls, parts.max())
+        self.parts, self.masses, self.classes = parts, masses, classes
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self.parts, self.masses, self.classes
+
     @property
     def largest(self) -> float:
-        """The largest over the parts."""
-        return float(self.parts.max())
+        """The same as a plain number."""
+        return float(self)
 
     @property
     def disagreement(self) -> float:
         """Probability that the two ends of a positive pair are in different parts."""
         return float(self.parts @ self.masses)
 
-    def __float__(self) -> float:
-        return self.largest
-
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         worst = int(np.argmax(self.parts))
         return (
             f"{len(self.parts)} parts, largest conductance {self.largest:.4g} (part "
             f"{self.classes[worst]!r}, weight {self.masses[worst]:.4g}); "
             f"{self.disagreement:.4g} of the pairs cross"
         )
+
+    __str__ = __repr__
 
 
 @dataclass(frozen=True, eq=False)
