@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ class ClassTargets:
 
     classes_: Array
 
+    @abstractmethod
     def predict(self, X: Any) -> Array:
         """The most probable class of each row, shape (n,)."""
-        raise NotImplementedError
 
     def accuracy(
         self,
@@ -84,9 +85,9 @@ class ClassTargets:
             input_tags=InputTags(),
         )
 
+    @abstractmethod
     def _left_out_hits(self) -> Hits:
         """Which labeled rows are predicted right when left out."""
-        raise NotImplementedError
 
     def _targets(self, y: Any, n_rows: int) -> Array:
         codes, self.classes_ = classes_of(y, n_rows)
