@@ -8,6 +8,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.base import PretrainingEstimator, PretrainingModel
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
 from foretell.estimators.classes import ClassTargets
 from foretell.estimators.pretrained import Pretrained, check_model
@@ -141,9 +142,7 @@ class NeighborsClassifier(ClassTargets, Pretrained):
         return self._hits
 
     def _check_parameters(self) -> None:
-        k = self.n_neighbors
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise InputError(f"n_neighbors is a whole number >= 1; found {k!r}")
+        whole_number(self.n_neighbors, "n_neighbors", 1)
         for name, choices in (
             ("weights", ("uniform", "distance")),
             ("metric", ("cosine", "euclidean")),

@@ -9,8 +9,8 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.data.inputs import warn_of_missing_as_text
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
-from foretell.experiments.labeled_features import checked_count
 from foretell.experiments.probes import PROBES
 
 
@@ -73,8 +73,8 @@ def check_options(
         raise InputError(f"probe is one of {PROBES} or a classifier; found {probe!r}")
     if not 0 < test_share < 1:
         raise InputError(f"test_share lies between 0 and 1; found {test_share}")
-    checked_count("n_draws", n_draws, 2)
-    checked_count("random_state", random_state, 0)
+    whole_number(n_draws, "n_draws", 2)
+    whole_number(random_state, "random_state", 0)
     counts, K = np.bincount(data.y_source), len(data.classes)
     if counts.min() < 4:
         raise InputError(

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
 from foretell.experiments.feature_maps import FeatureMap, pretrained
 from foretell.experiments.imbalance_result import Accuracies, ImbalanceGap
-from foretell.experiments.labeled_features import checked_count
 from foretell.experiments.supervised_features import SupervisedModel, supervised_counterpart
 from foretell.theory.imbalance import Tail, long_tail, tail_shares
 
@@ -106,8 +106,8 @@ def imbalance_gap(
     .. [1] Liu, HaoChen, Gaidon & Ma (2022). Self-supervised learning is more robust to dataset
        imbalance. ICLR. arXiv:2110.05025. Section 2.
     """
-    n_draws = checked_count("n_draws", n_draws, 2)
-    seed = checked_count("random_state", random_state, 0)
+    n_draws = whole_number(n_draws, "n_draws", 2)
+    seed = whole_number(random_state, "random_state", 0)
     seeds = np.random.SeedSequence(seed).spawn(n_draws + 1)
     rows = _labeled(X, y, "X", "y")
     classes = np.unique(rows.y)

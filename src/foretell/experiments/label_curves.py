@@ -10,11 +10,11 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.data.frames import to_frame
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
 from foretell.experiments.crossings import Crossing, last_advantage, rounded
 from foretell.experiments.labeled_features import (
     LabeledFeatures,
-    checked_count,
     checked_pair,
     checked_probe,
     checked_sizes,
@@ -235,15 +235,15 @@ def label_efficiency(
     (2, 2)
     """
     data = LabeledFeatures.of(features, y, standardize=standardize)
-    n_draws, probe = checked_count("n_draws", n_draws, 2), checked_probe(probe)
-    seed = checked_count("random_state", random_state, 0)
+    n_draws, probe = whole_number(n_draws, "n_draws", 2), checked_probe(probe)
+    seed = whole_number(random_state, "random_state", 0)
     N = len(data.y)
     fixed = None if test is None or np.ndim(test) == 0 else rows_to_test(test, N)
     n_free = N - (LEAST_TEST_ROWS if fixed is None else len(fixed))
     ordered = checked_sizes(sizes, n_free, f", with test rows out of {N} rows")
     n_test = N - ordered[-1] if fixed is None else len(fixed)
     if fixed is None and test is not None:
-        n_test = min(n_test, checked_count("test", test, LEAST_TEST_ROWS))
+        n_test = min(n_test, whole_number(test, "test", LEAST_TEST_ROWS))
     errors = np.empty((len(data.features), len(ordered), n_draws))
     for r in range(n_draws):
         rng = np.random.default_rng([seed, r])

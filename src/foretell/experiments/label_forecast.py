@@ -10,12 +10,12 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.data.frames import to_frame
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
 from foretell.experiments.crossings import Crossing, rounded
 from foretell.experiments.label_curves import shown, table
 from foretell.experiments.labeled_features import (
     LabeledFeatures,
-    checked_count,
     checked_pair,
     checked_probe,
     checked_sizes,
@@ -214,8 +214,8 @@ def forecast_labels(
     if n < LEAST_PILOT:
         raise InputError(f"a pilot has at least {LEAST_PILOT} labels; found {n}; label more rows")
     ordered = checked_sizes(sizes, np.inf, "")
-    n_splits, probe = checked_count("n_splits", n_splits, 2), checked_probe(probe)
-    seed = checked_count("random_state", random_state, 0)
+    n_splits, probe = whole_number(n_splits, "n_splits", 2), checked_probe(probe)
+    seed = whole_number(random_state, "random_state", 0)
     if not 0 < level < 1:
         raise InputError(f"level is between 0 and 1; found {level!r}")
     parts = [round(n * fraction) for fraction in FRACTIONS]

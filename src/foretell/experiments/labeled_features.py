@@ -11,6 +11,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.data.checks import check_values
 from foretell.data.inputs import warn_of_missing_as_text
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
 from foretell.experiments.probes import PROBES
 
@@ -112,13 +113,6 @@ def checked_sizes(sizes: Any, largest: float, limit: str) -> tuple[int, ...]:
     return tuple(ordered)
 
 
-def checked_count(name: str, value: Any, least: int) -> int:
-    """A whole number, at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is a whole number >= {least}; found {value!r}")
-    return int(value)
-
-
 def checked_probe(probe: Any) -> Any:
     """Name of a probe, or an estimator with fit and predict."""
     if isinstance(probe, str) and probe in PROBES:
@@ -177,7 +171,7 @@ def random_features(
     >>> random_features(np.eye(3), n_features=5).shape
     (3, 5)
     """
-    k = checked_count("n_features", n_features, 1)
+    k = whole_number(n_features, "n_features", 1)
     Z = scaled(checked_features({"X": X})["X"], False)
     rng = np.random.default_rng(random_state)
     d = Z.shape[1]

@@ -73,7 +73,7 @@ class NetworkEncoder:
 
     @classmethod
     def over(cls, source: Source, trained: Trained) -> NetworkEncoder:
-        """The encoder with the moments of its features over a sample, in one pass.
+        """The encoder with moments of its features and units of the columns, a pass each.
 
         Raises
         ------

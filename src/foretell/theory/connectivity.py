@@ -15,8 +15,8 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.data.augmentations import Augment
+from foretell.data.numbers import real_array, whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import real_array, whole_number
 from foretell.theory.domain_adaptation import DomainToy
 from foretell.theory.subpopulations import as_normalized
 

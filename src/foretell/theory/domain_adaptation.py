@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_number, whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import real_number, whole_number
 
 Level = Literal["constant", "class", "domain", "both"]
 

@@ -21,8 +21,8 @@ from typing import Any, Literal
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_array, real_number, whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import real_array, real_number, whole_number
 
 Tail = Literal["exponential", "pareto"]
 TAILS = ("exponential", "pareto")

@@ -16,8 +16,8 @@ from scipy.integrate import quad
 from scipy.special import ndtr
 
 from foretell._types import Array
+from foretell.data.numbers import real_array, real_number, whole_number
 from foretell.errors import IdentificationError, InputError
-from foretell.theory.checks import real_array, real_number, whole_number
 from foretell.theory.imbalance import relative_gap
 from foretell.theory.nodes import Seed
 

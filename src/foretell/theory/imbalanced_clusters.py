@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_array, real_number
 from foretell.errors import IdentificationError, InputError
-from foretell.theory.checks import real_array, real_number
 
 
 def cluster_spectrum(masses: Any, leaving: float) -> Array:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_array, whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.weights import NormalizedGraph, normalized_weights
 
 UNLABELED = -1

@@ -14,6 +14,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.data.augmentations import Augment, Compose, check_augment
+from foretell.data.numbers import whole_number
 from foretell.data.sources import ArraySource, Source
 from foretell.errors import InputError
 
@@ -133,8 +134,7 @@ def views_of(
         If there are fewer than two rows, numbers that are not finite or no positive weights, the
         augmentation is missing, empty or no function, or the seed is not valid.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"random_state is a whole number >= 0; found {seed!r}")
+    seed = whole_number(seed, "random_state", 0)
     if not isinstance(source, Source):
         source = ArraySource(np.asarray(source))
     _check_augment(augment, source.paired)
@@ -143,7 +143,7 @@ def views_of(
         raise InputError(
             f"contrast needs at least 2 rows; found {len(rows)} (n_samples = {len(rows)})"
         )
-    return Views(rows, weights, source.paired, augment, batch_size, int(seed))
+    return Views(rows, weights, source.paired, augment, batch_size, seed)
 
 
 def scaling(rows: Array, kind: str | None) -> tuple[Array, Array]:

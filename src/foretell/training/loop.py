@@ -14,6 +14,7 @@ import numpy as np
 
 from foretell._types import Array
 from foretell.data.augmentations import Augment
+from foretell.data.numbers import whole_number
 from foretell.data.sources import Source
 from foretell.errors import ConvergenceError, InputError, MissingExtraError
 from foretell.training.batches import Views, scaling, views_of
@@ -95,15 +96,14 @@ def train(
     """
     _optax()
     training = training or Training()
-    if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
-        raise InputError(f"rank is a whole number >= 1; found {rank!r}")
+    rank = whole_number(rank, "rank", 1)
     views = views_of(source, augment, training.batch_size, random_state, training.dtype)
     sides = views.rows.reshape(-1, views.columns)
     offset, scale = (
         part.astype(views.rows.dtype) for part in scaling(sides, training.scale_inputs)
     )
     with precision(training.dtype):
-        start = _start(encoder, views, int(rank))
+        start = _start(encoder, views, rank)
         step = cached(
             _step, encoder, training.norm_cap, training.max_gradient_norm, training.weight_decay
         )
@@ -116,7 +116,7 @@ def train(
             f"the loss grew from {state.losses[0]:.3g} in the first epoch to "
             f"{state.losses[-1]:.3g}, more than that of features that are zero; {_cure(training)}"
         )
-    return Trained(encoder, params, state.losses, int(rank), offset, scale, training)
+    return Trained(encoder, params, state.losses, rank, offset, scale, training)
 
 
 def _run(
@@ -234,7 +234,7 @@ def _start(encoder: Encoder, views: Views, rank: int) -> Any:
 def _checkpoint(encoder: Encoder, views: Views, rank: int, training: Training) -> Checkpoint | None:
     if training.checkpoint is None:
         return None
-    return Checkpoint(Path(training.checkpoint), fingerprint(encoder, views, int(rank), training))
+    return Checkpoint(Path(training.checkpoint), fingerprint(encoder, views, rank, training))
 
 
 def _diverged(losses: Array, epoch: int, training: Training) -> ConvergenceError:

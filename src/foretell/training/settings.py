@@ -12,6 +12,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
 
 
@@ -85,9 +86,7 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise InputError(f"{name} is a whole number >= {least}; found {value!r}")
+            whole_number(getattr(self, name), name, least)
         for name in ("learning_rate", "norm_cap", "max_gradient_norm"):
             value = getattr(self, name)
             given = value is not None or name == "learning_rate"

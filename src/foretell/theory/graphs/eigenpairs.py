@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import whole_number
 from foretell.errors import ConvergenceError
-from foretell.theory.checks import whole_number
 from foretell.theory.graphs.connected import connected_parts
 from foretell.theory.graphs.weights import NormalizedGraph
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_array, whole_number
 from foretell.errors import ForetellWarning, InputError
-from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.angles import PrincipalAngles, principal_angles
 from foretell.theory.graphs.augmented import (
     Augmented,

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.inputs import is_missing
+from foretell.data.numbers import real_array, whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs, eigenpairs
 from foretell.theory.graphs.weights import NormalizedGraph
 
@@ -70,8 +71,8 @@ def label_codes(labels: Any, n: int, *, what: str = "vertex") -> Labels:
     values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
     if len(values) != n:
         raise InputError(f"labels have shape ({n},), one a {what}; found {len(values)}")
-    missing = [i for i, value in enumerate(values) if _is_missing(value)]
-    if missing:
+    missing = np.flatnonzero(is_missing(np.array([*values, None], dtype=object)[:-1]))
+    if missing.size:
         raise InputError(
             f"{len(missing)} of {n} labels are missing, the first that of {what} {missing[0]}; "
             f"label them, leave them out (the weights without their rows and columns), or give "
@@ -157,9 +158,3 @@ def _all_pairs(graph: NormalizedGraph) -> Eigenpairs:
     values, vectors = values[::-1], vectors[:, ::-1]
     residuals = np.linalg.norm(A @ vectors - vectors * values, axis=0)
     return Eigenpairs(values, vectors, residuals, "dense")
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_number, whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import real_number, whole_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs
 from foretell.theory.graphs.inputs import Labels, check_dimension, label_codes, leading
 from foretell.theory.graphs.probe import expected_error, least_squares

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_number
 from foretell.errors import IdentificationError, InputError
 from foretell.theory.bounds import HAOCHEN, Rate
-from foretell.theory.checks import real_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs
 from foretell.theory.graphs.inputs import check_dimension, label_codes, leading
 from foretell.theory.graphs.probe_bound import ProbeBound, label_bound

@@ -9,6 +9,7 @@ import numpy as np
 from foretell._types import Array
 from foretell.data.checks import check_values
 from foretell.data.inputs import check_cells, weights_of
+from foretell.data.numbers import whole_number
 from foretell.data.sources import Source
 from foretell.data.tables import design_matrix, is_frame
 from foretell.errors import InputError
@@ -56,8 +57,7 @@ def cells_of(cells: Any, points: Any, d: int) -> int | Array | None:
     if cells is not None and points is not None:
         raise InputError("expected cells, or points to round to; found both")
     if cells is not None:
-        _check_whole("cells", cells)
-        return int(cells)
+        return whole_number(cells, "cells", 1)
     if points is None:
         return None
     centers = np.asarray(points)
@@ -69,13 +69,8 @@ def cells_of(cells: Any, points: Any, d: int) -> int | Array | None:
 
 def check_counts(n_views: int, neighbors: int | None, mass: float) -> None:
     """Refuse numbers of draws and neighbors below one, and a mass outside [0, 1)."""
-    _check_whole("n_views", n_views)
+    whole_number(n_views, "n_views", 1)
     if neighbors is not None:
-        _check_whole("neighbors", neighbors)
+        whole_number(neighbors, "neighbors", 1)
     if not 0 <= mass < 1:
         raise InputError(f"mass is at least 0 and below 1; found {mass}")
-
-
-def _check_whole(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name} is a whole number >= 1; found {value!r}")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import whole_number
 from foretell.theory.graphs.cheeger import (
     cheeger_lower,
     cheeger_upper,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_array, whole_number
 from foretell.errors import InputError
-from foretell.theory.checks import real_array, whole_number
 from foretell.theory.graphs.eigenpairs import Eigenpairs
 from foretell.theory.graphs.inputs import leading
 from foretell.theory.graphs.weights import NormalizedGraph

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from foretell._types import Array
+from foretell.data.numbers import real_array
 from foretell.errors import InputError
-from foretell.theory.checks import real_array
 
 ROUNDING = 1e-10
 
